@@ -1,0 +1,192 @@
+//! Which faces: the configuration of a rendered set, and where each sample lies in it.
+
+use crate::error::{Error, ErrorKind};
+use crate::expression::EXPRESSIONS;
+
+/// A set of rendered faces. Every sample is a function of this and its index.
+///
+/// Samples are laid out identity-major, then expression, then take:
+/// `index = (identity * 7 + expression) * per_expression + take`. What a sample looks like depends on `seed` and on
+/// its own identity number (`first_identity + identity`), expression and take, not on `identities` or
+/// `per_expression`: a larger set contains the smaller one, and two sets whose ranges of identities do not overlap
+/// share nobody.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SynthConfig {
+    /// Number of people. Default 60.
+    pub identities: usize,
+    /// Images of each person with each of the seven expressions. Default 4.
+    pub per_expression: usize,
+    /// Side of the square image in pixels, 24 to 1024. Default 64.
+    pub size: usize,
+    /// Seed of all random streams. Default 0.
+    pub seed: u64,
+    /// Number of the first person, so that a test set can have other people than a training set. Default 0.
+    pub first_identity: u32,
+    /// How far people differ from the mean face and in their style of expression: 0 one person, 1 as in the
+    /// model, at most 2. Default 1.
+    pub identity_strength: f32,
+    /// How strongly expressions are shown: 0 not at all, 1 as in the model, at most 2. Default 1.
+    pub expression_strength: f32,
+    /// Head rotation and gaze: 1 gives standard deviations of 11 degrees of yaw, 7 of pitch and 5 of roll; 0 to 3.
+    /// Default 1.
+    pub pose: f32,
+    /// Variation of the light's direction, strength and colour: 0 one studio light, at most 2. Default 1.
+    pub light: f32,
+    /// Sensor noise: 1 gives standard deviations of 1 to 6 of 255 grey levels; 0 to 5. Default 1.
+    pub noise: f32,
+    /// Blur: 1 gives Gaussian radii of 0 to 0.9 pixel at 64 pixels (in proportion at other sizes); 0 to 4.
+    /// Default 1.
+    pub blur: f32,
+    /// Variation of scale and place in the image: 1 gives standard deviations of 4 % and 2.5 % of the side; 0 to 3.
+    /// Default 1.
+    pub jitter: f32,
+    /// Probability that a sample wears glasses, 0 to 1. Default 0.1.
+    pub glasses: f32,
+    /// Variation of the background's colour and brightness: 0 plain grey, at most 1. Default 1.
+    pub background: f32,
+}
+
+impl Default for SynthConfig {
+    fn default() -> Self {
+        Self {
+            identities: 60,
+            per_expression: 4,
+            size: 64,
+            seed: 0,
+            first_identity: 0,
+            identity_strength: 1.0,
+            expression_strength: 1.0,
+            pose: 1.0,
+            light: 1.0,
+            noise: 1.0,
+            blur: 1.0,
+            jitter: 1.0,
+            glasses: 0.1,
+            background: 1.0,
+        }
+    }
+}
+
+/// Largest number of takes: the take is 24 bits of a stream's number.
+const MAX_TAKES: usize = 1 << 24;
+
+/// Who and what a sample shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Position of the person in this set, from 0; the class label.
+    pub identity: u32,
+    /// The person's number: `first_identity + identity`. Equal numbers under one seed are the same person.
+    pub person: u32,
+    /// Expression, an index into [`EXPRESSIONS`].
+    pub expression: u32,
+    /// Which image of this person and expression, from 0.
+    pub take: u32,
+}
+
+impl SynthConfig {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// Names the first field outside its range.
+    pub fn validate(&self) -> Result<(), Error> {
+        let ranged = [
+            ("identity_strength", self.identity_strength, 2.0, "0 to 2"),
+            (
+                "expression_strength",
+                self.expression_strength,
+                2.0,
+                "0 to 2",
+            ),
+            ("pose", self.pose, 3.0, "0 to 3"),
+            ("light", self.light, 2.0, "0 to 2"),
+            ("noise", self.noise, 5.0, "0 to 5"),
+            ("blur", self.blur, 4.0, "0 to 4"),
+            ("jitter", self.jitter, 3.0, "0 to 3"),
+            ("glasses", self.glasses, 1.0, "a probability, 0 to 1"),
+            ("background", self.background, 1.0, "0 to 1"),
+        ];
+        for (field, value, limit, expected) in ranged {
+            // Written so that NaN fails too.
+            if !(0.0..=limit).contains(&value) {
+                return Err(Error::range(field, f64::from(value), expected));
+            }
+        }
+        check_size(self.size)?;
+        let people = self.identities as f64;
+        if self.identities == 0
+            || self.identities as u64 > u64::from(u32::MAX) - u64::from(self.first_identity)
+        {
+            return Err(Error::range(
+                "identities",
+                people,
+                "at least 1, and first_identity + identities at most 4294967295",
+            ));
+        }
+        if self.per_expression == 0 || self.per_expression > MAX_TAKES {
+            return Err(Error::range(
+                "per_expression",
+                self.per_expression as f64,
+                "1 to 16777216",
+            ));
+        }
+        if self
+            .identities
+            .checked_mul(self.per_expression)
+            .and_then(|n| n.checked_mul(EXPRESSIONS.len()))
+            .is_none()
+        {
+            return Err(Error::range(
+                "identities",
+                people,
+                "identities * per_expression * 7 to fit this machine's word",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Number of samples: `identities * 7 * per_expression` (0 for a configuration that does not validate).
+    #[must_use]
+    pub fn len(&self) -> usize {
+        if self.validate().is_err() {
+            return 0;
+        }
+        self.identities * self.per_expression * EXPRESSIONS.len()
+    }
+
+    /// True when there are no samples, which is when the configuration does not validate.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Who and what sample `index` shows.
+    ///
+    /// # Errors
+    /// When the configuration does not validate or the index is not below [`SynthConfig::len`].
+    pub fn place(&self, index: usize) -> Result<Place, Error> {
+        self.validate()?;
+        let len = self.len();
+        if index >= len {
+            return Err(Error::new(ErrorKind::NoSuchSample { index, len }));
+        }
+        let take = index % self.per_expression;
+        let rest = index / self.per_expression;
+        let expression = rest % EXPRESSIONS.len();
+        let identity = (rest / EXPRESSIONS.len()) as u32;
+        Ok(Place {
+            identity,
+            person: self.first_identity + identity,
+            expression: expression as u32,
+            take: take as u32,
+        })
+    }
+}
+
+/// Checks an image's side.
+pub(crate) fn check_size(size: usize) -> Result<(), Error> {
+    if (24..=1024).contains(&size) {
+        Ok(())
+    } else {
+        Err(Error::range("size", size as f64, "24 to 1024 pixels"))
+    }
+}

@@ -1,0 +1,66 @@
+//! Faces rendered from known factors. Plain Rust, no tensors.
+//!
+//! Every image is a function of a [`SynthConfig`] and an index: who it shows, with which expression, in which pose
+//! and light, is drawn from seeded streams and given back as labels, so that what a representation keeps and what it
+//! drops can be measured against the truth. The images are drawn, not photographed: figures on them say how a method
+//! behaves under control, not how it does on people.
+//!
+//! ```
+//! use phiz_synth::{EXPRESSIONS, SynthConfig, render};
+//!
+//! let config = SynthConfig { identities: 10, per_expression: 2, ..SynthConfig::default() };
+//! assert_eq!(config.len(), 10 * EXPRESSIONS.len() * 2);
+//! let face = render(&config, 37)?;
+//! assert_eq!((face.image.width, face.image.height, face.image.channels), (64, 64, 3));
+//! assert_eq!(EXPRESSIONS[face.factors.expression as usize], "happiness");
+//! let [left_eye, right_eye, ..] = face.landmarks;
+//! assert!(left_eye[0] < right_eye[0]);
+//! # Ok::<(), phiz_synth::Error>(())
+//! ```
+//!
+//! # The face model
+//!
+//! *Factors* ([`Factors`]): 34 shape z-scores, 8 colours and 16 gains of style a person; 16 facial action units, pose,
+//! gaze, light, glasses, background and camera a sample. *Rig*: rules turn them into measures in face units (heights
+//! of lids and brows, curves of the lips, depth of folds). An action unit moves a measure about as far as two
+//! standard deviations of identity do: the resting brow of one person is another's raised one, so that identity
+//! confounds expression as it does in photographs. *Surface*: a chart over angle and height whose outline narrows to
+//! jaw and chin, with smooth hills for nose, sockets, lids, cheeks, lips and chin; ears, neck, shoulders, hair and
+//! glasses are further meshes. *Drawing*: meshes go through a weak-perspective camera into a depth buffer with 2 x 2
+//! samples a pixel; eyes, brows, lips, teeth and folds are painted as smooth curves in the face's frontal chart, so
+//! they turn with the head; skin is lit by a directional light that bleeds red into the shadow and by light from all
+//! sides; then blur, gamma 2 and noise.
+//!
+//! # Expressions
+//!
+//! Seven ([`EXPRESSIONS`]), as sets of action units with several forms each. A sample draws a form, a peak intensity
+//! (0.35 to 1), a jitter for every unit, and on top the person's own gains, small spontaneous movements and, one
+//! time in five, speech. [`textbook`] gives the unmistakable form at full strength.
+//!
+//! # The same bytes everywhere
+//!
+//! All randomness is counter based (ChaCha8, one stream for each person and each sample). Only operations that IEEE
+//! 754 fixes reach a pixel: sine is a polynomial of our own, powers are products and square roots, gamma is 2. A test
+//! pins checksums. Buffers are reused within a thread but rewritten for each face.
+
+mod config;
+mod error;
+mod expression;
+mod factors;
+mod geometry;
+mod glasses;
+mod image;
+mod math;
+mod paint;
+mod raster;
+mod render;
+mod rig;
+mod shade;
+mod stream;
+
+pub use config::{Place, SynthConfig};
+pub use error::{Error, ErrorKind};
+pub use expression::{EXPRESSIONS, textbook};
+pub use factors::{Actions, Colours, Factors, Scene, Shape, Style, factors};
+pub use image::{Image, grid};
+pub use render::{Rendered, render, render_factors};

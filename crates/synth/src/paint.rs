@@ -1,0 +1,179 @@
+//! Features painted on the face's chart: eyes, brows, mouth. Each is a few smooth curves; the distance to a curve,
+//! divided by the width of a sample, gives how much of the sample lies on either side.
+
+use crate::math::{V3, clamp01, cover, hill2, line, mix, mix3, pow34, scale3, step};
+use crate::rig::{BrowRig, EyeRig, MouthRig};
+use crate::shade::Palette;
+
+/// What a point of the skin looks like before light: colour, and parts that shade or shine.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Surface {
+    pub colour: V3,
+    /// Part of the light that arrives (folds and hollows).
+    pub open: f32,
+    /// Strength of the highlight.
+    pub gloss: f32,
+    /// Light added whatever the direction (the catchlight of an eye).
+    pub glint: f32,
+}
+
+impl Surface {
+    fn blend(&mut self, colour: V3, t: f32) {
+        self.colour = mix3(self.colour, colour, t);
+    }
+}
+
+/// Paints the eye around (x, y); `px` is the width of a sample.
+pub(crate) fn eye(e: &EyeRig, p: &Palette, x: f32, y: f32, px: f32, s: &mut Surface) {
+    let side = if x < 0.0 { -1.0 } else { 1.0 };
+    let (dx, dy) = (x * side - e.x, y - e.y);
+    if dx.abs() > 0.30 || !(-0.20..=0.24).contains(&dy) {
+        return;
+    }
+    let (st, ct) = e.tilt;
+    let (u, v) = (dx * ct + dy * st, dy * ct - dx * st);
+    let r = u / e.a;
+    let inside = (1.0 - r * r).max(0.0);
+    let almond = inside * (1.0 + 0.30 * r * r);
+    let upper = e.upper * almond * (1.0 + e.skew * r);
+    let lower = -e.lower * almond * (1.0 + 0.15 * r);
+    // Shadow of the socket towards the nose and above the lid.
+    s.open *= 1.0 - 0.20 * hill2(dx + 0.10, dy - 0.06, 0.16, 0.12);
+    let wide = clamp01(1.25 - r * r);
+    // Fold of the upper lid, then the one below the eye.
+    let crease = upper + 0.030 + 0.012 * inside;
+    s.open *= 1.0 - 0.35 * wide * line(v - crease, 0.022 + 0.5 * px);
+    s.open *= 1.0 - e.bag * wide * line(v - lower + 0.055, 0.035 + 0.5 * px);
+    if r.abs() < 1.0 {
+        let ball = cover(upper - v, px).min(cover(v - lower, px));
+        if ball > 0.0 {
+            let (gx, gy) = (u * side - e.gaze.0, v - e.gaze.1);
+            let d = (gx * gx + gy * gy).sqrt();
+            // The white is never white: darker to the corners and under the upper lid.
+            let white = 0.60 - 0.22 * r * r;
+            let mut colour = [white, 0.93 * white, 0.90 * white];
+            let iris = cover(e.iris - d, px);
+            if iris > 0.0 {
+                let rim = step(0.72, 1.0, d / e.iris);
+                let tint = scale3(p.iris, 1.0 - 0.65 * rim);
+                colour = mix3(colour, tint, iris);
+                colour = mix3(colour, [0.004; 3], cover(0.42 * e.iris - d, px));
+            }
+            colour = scale3(colour, 1.0 - 0.45 * step(0.045, 0.0, upper - v));
+            s.blend(colour, ball);
+            s.open = mix(s.open, 1.0, ball);
+            s.gloss *= 1.0 - ball;
+            let (hx, hy) = (gx + 0.030 * p.catch, gy - 0.030);
+            s.glint += 0.75 * ball * cover(0.018 - (hx * hx + hy * hy).sqrt(), px.max(0.02));
+        }
+    }
+    // Lashes: thick above, and a little beyond the outer corner.
+    if (-1.02..=1.10).contains(&r) {
+        let thick = 0.013 + 0.006 * r;
+        let above = cover(thick - (v - upper - 0.3 * thick).abs(), px.max(0.012));
+        let below = cover(0.004 - (v - lower).abs(), px.max(0.012));
+        s.blend(p.lash, (0.92 * above).max(0.35 * below));
+    }
+    // Crow's feet.
+    if e.crow > 0.01 && dx > e.a {
+        let reach = step(e.a, e.a + 0.04, dx) * step(e.a + 0.14, e.a + 0.08, dx);
+        let k = dx - e.a;
+        let rays = line(dy - 0.02 - 0.35 * k, 0.02)
+            .max(line(dy + 0.015 + 0.1 * k, 0.02))
+            .max(line(dy + 0.05 + 0.5 * k, 0.02));
+        s.open *= 1.0 - e.crow * reach * rays;
+    }
+}
+
+/// Paints the brow.
+pub(crate) fn brow(b: &BrowRig, p: &Palette, x: f32, y: f32, px: f32, s: &mut Surface) {
+    let ax = x.abs();
+    let t = (ax - b.x_inner) / (b.x_outer - b.x_inner);
+    if !(-0.15..=1.1).contains(&t) {
+        return;
+    }
+    // The quadratic through the three heights, with the middle at 0.6 of the way.
+    let (y0, y1, y2) = (b.y_inner, b.y_mid, b.y_outer);
+    const M: f32 = 0.6;
+    let height = y0 * (t - M) * (t - 1.0) / M - y1 * t * (t - 1.0) / (M * (1.0 - M))
+        + y2 * t * (t - M) / (1.0 - M);
+    let slope = (y2 - y0) / (b.x_outer - b.x_inner);
+    let thick = b.thick * (1.0 - 0.55 * step(0.45, 1.0, t));
+    let d = (y - height).abs() / (1.0 + slope * slope).sqrt();
+    if d > thick + 0.05 {
+        return;
+    }
+    let ends = step(-0.12, 0.06, t) * step(1.06, 0.9, t);
+    let soft = px.max(0.022);
+    s.blend(p.brow, 0.92 * ends * cover(thick - d, soft));
+}
+
+/// Paints lips, teeth and the inside of the mouth.
+pub(crate) fn mouth(m: &MouthRig, p: &Palette, x: f32, y: f32, px: f32, s: &mut Surface) {
+    let r = x / m.w;
+    if r.abs() > 1.25 || y > m.y + 0.30 || y < m.y - m.gap_down - 0.32 {
+        return;
+    }
+    let r2 = (r * r).min(1.3);
+    let e = (1.0 - r2).max(0.0);
+    let rise = m.rise2 * r2 + m.rise4 * r2 * r2;
+    let centre = m.y + rise;
+    let shape = e * (1.0 + m.square * r2);
+    let top = centre + m.gap_up * shape;
+    let low = centre - m.gap_down * shape;
+    let round = pow34(e);
+    // The bow of the upper lip dips in the middle.
+    let bow = 1.0 - 0.28 * line(r, 0.30) + 0.12 * line(r.abs() - 0.30, 0.30);
+    let upper = top + m.upper * round * bow;
+    let lower = low - m.lower * round * (1.0 - 0.10 * r2);
+
+    // Shadow under the lower lip, and dimples at the corners.
+    s.open *= 1.0 - 0.22 * hill2(x, y - lower + 0.030, 0.8 * m.w, 0.050);
+    let corner = hill2(x.abs() - m.w, y - m.y - m.rise2 - m.rise4, 0.055, 0.05);
+    s.open *= 1.0 - 0.45 * corner;
+
+    let lips = cover(upper - y, px.max(0.014)).min(cover(y - lower, px.max(0.014)));
+    if lips > 0.0 && r.abs() < 1.0 {
+        // The upper lip faces down and is darker, the lower catches the light.
+        let above = step(-0.02, 0.02, y - 0.5 * (top + low));
+        let shade = mix(1.0, 0.80, above);
+        s.blend(scale3(p.lips, shade), 0.90 * lips);
+        s.gloss +=
+            0.10 * lips * (1.0 - above) * line(y - low + 0.45 * m.lower, 0.5 * m.lower + 0.01);
+    }
+    let opening = cover(top - y, px).min(cover(y - low, px));
+    if opening > 0.0 && r.abs() < 1.0 {
+        let mut inner: V3 = [0.045, 0.012, 0.012];
+        let gap = top - low;
+        // Tongue, when wide open.
+        let tongue = step(0.10, 0.20, gap) * hill2(x, y - low, 0.75 * m.w, 0.42 * gap);
+        inner = mix3(inner, [0.30, 0.075, 0.070], clamp01(1.3 * tongue));
+        let tooth = 0.62 - 0.30 * r2;
+        let teeth = [tooth, 0.95 * tooth, 0.85 * tooth];
+        let reach_up = m.teeth_up.min(0.75 * gap) * (1.0 - 0.35 * r2);
+        let reach_down = m.teeth_down.min(0.35 * gap) * (1.0 - 0.5 * r2);
+        let arch = step(1.0, 0.8, r.abs());
+        inner = mix3(inner, teeth, arch * cover(y - (top - reach_up), px));
+        if reach_down > 0.002 {
+            inner = mix3(
+                inner,
+                scale3(teeth, 0.8),
+                arch * cover(low + reach_down - y, px),
+            );
+        }
+        s.blend(inner, opening);
+        s.gloss *= 1.0 - opening;
+    }
+    // The line between the lips, which fades as they part.
+    if r.abs() < 1.06 {
+        let closed = step(0.05, 0.0, m.gap_up + m.gap_down);
+        let thick = 0.0095 * (1.0 - 0.4 * r2);
+        let seam = cover(thick - (y - 0.5 * (top + low)).abs(), px.max(0.014));
+        let edge = cover(0.006 - (y - top).abs(), px.max(0.014));
+        let dark = scale3(p.lips, 0.16);
+        s.blend(
+            dark,
+            (0.85 * seam * mix(0.25 * e.min(1.0), 1.0, closed)).max(0.5 * edge * (1.0 - closed)),
+        );
+    }
+}
