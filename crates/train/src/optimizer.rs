@@ -1,0 +1,517 @@
+//! Optimisers with PyTorch's semantics: parameter groups, saved state, one pass over memory on the CPU.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use candle::backprop::GradStore;
+use candle::{DType, Device, Tensor, Var};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::fused::{self, AdamWStep, SgdStep};
+use crate::parameters::Parameters;
+
+/// Which optimiser, and its constants. In TOML: `optimizer = { kind = "sgd", momentum = 0.9 }`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum OptimizerConfig {
+    /// Stochastic gradient descent as `torch.optim.SGD` (dampening 0):
+    ///
+    /// `g ← g + λ p`, `b ← μ b + g`, then `p ← p - η b`, or with Nesterov `p ← p - η (g + μ b)`.
+    Sgd {
+        /// Momentum μ (default 0.9).
+        #[serde(default = "default_momentum")]
+        momentum: f64,
+        /// Nesterov's form (default false).
+        #[serde(default)]
+        nesterov: bool,
+        /// Weight decay λ, added to the gradient (default 5e-4).
+        #[serde(default = "default_sgd_decay")]
+        weight_decay: f64,
+    },
+    /// AdamW as `torch.optim.AdamW` (Loshchilov and Hutter, 2019):
+    ///
+    /// `p ← p (1 - η λ)`, `m ← β₁ m + (1 - β₁) g`, `v ← β₂ v + (1 - β₂) g²`,
+    /// `p ← p - η / (1 - β₁ᵗ) · m / (√v / √(1 - β₂ᵗ) + ε)`.
+    AdamW {
+        /// β₁ (default 0.9).
+        #[serde(default = "default_beta1")]
+        beta1: f64,
+        /// β₂ (default 0.999).
+        #[serde(default = "default_beta2")]
+        beta2: f64,
+        /// ε (default 1e-8).
+        #[serde(default = "default_eps")]
+        eps: f64,
+        /// Weight decay λ, apart from the gradient (default 0.01).
+        #[serde(default = "default_adamw_decay")]
+        weight_decay: f64,
+    },
+}
+
+fn default_momentum() -> f64 {
+    0.9
+}
+fn default_sgd_decay() -> f64 {
+    5e-4
+}
+fn default_beta1() -> f64 {
+    0.9
+}
+fn default_beta2() -> f64 {
+    0.999
+}
+fn default_eps() -> f64 {
+    1e-8
+}
+fn default_adamw_decay() -> f64 {
+    0.01
+}
+
+impl OptimizerConfig {
+    /// SGD with the default constants.
+    pub fn sgd() -> Self {
+        Self::Sgd {
+            momentum: default_momentum(),
+            nesterov: false,
+            weight_decay: default_sgd_decay(),
+        }
+    }
+
+    /// AdamW with the default constants.
+    pub fn adamw() -> Self {
+        Self::AdamW {
+            beta1: default_beta1(),
+            beta2: default_beta2(),
+            eps: default_eps(),
+            weight_decay: default_adamw_decay(),
+        }
+    }
+
+    fn weight_decay(&self) -> f64 {
+        match self {
+            Self::Sgd { weight_decay, .. } | Self::AdamW { weight_decay, .. } => *weight_decay,
+        }
+    }
+
+    /// The names of the tensors kept per variable.
+    fn slots(&self) -> &'static [&'static str] {
+        match self {
+            Self::Sgd { momentum, .. } if *momentum == 0. => &[],
+            Self::Sgd { .. } => &["momentum_buffer"],
+            Self::AdamW { .. } => &["exp_avg", "exp_avg_sq"],
+        }
+    }
+
+    fn validate(&self) -> Result<()> {
+        let fraction = |name: &str, x: f64| {
+            let ok = (0. ..1.).contains(&x);
+            if ok {
+                Ok(())
+            } else {
+                Err(Error::config(format!("{name} {x} is not in [0, 1)")).of("optimizer"))
+            }
+        };
+        let positive = |name: &str, x: f64| {
+            let ok = x.is_finite() && x >= 0.;
+            if ok {
+                Ok(())
+            } else {
+                Err(Error::config(format!("{name} {x} is not a number from 0 up")).of("optimizer"))
+            }
+        };
+        positive("weight_decay", self.weight_decay())?;
+        match *self {
+            Self::Sgd {
+                momentum, nesterov, ..
+            } => {
+                if nesterov && momentum == 0. {
+                    return Err(Error::config("nesterov needs a momentum above 0").of("optimizer"));
+                }
+                fraction("momentum", momentum)
+            }
+            Self::AdamW {
+                beta1, beta2, eps, ..
+            } => {
+                fraction("beta1", beta1)?;
+                fraction("beta2", beta2)?;
+                positive("eps", eps)
+            }
+        }
+    }
+}
+
+impl Default for OptimizerConfig {
+    fn default() -> Self {
+        Self::sgd()
+    }
+}
+
+/// Which variables are treated differently, by rule and not by list.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GroupRules {
+    /// Decay one-dimensional variables too: biases, norm layers' weights, PReLU slopes (default false).
+    pub decay_vectors: bool,
+    /// Rules by name; the longest prefix that fits a variable decides, alone.
+    pub prefixes: Vec<PrefixRule>,
+    /// Accept variables without a gradient at the first step and leave them as they are (default false).
+    pub allow_unused: bool,
+}
+
+/// A rule for all variables under a name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrefixRule {
+    /// `trunk` means `trunk` itself and every `trunk.…`, but not `trunk2`.
+    pub prefix: String,
+    /// Factor on the learning rate (default 1); 0 freezes the variables.
+    #[serde(default = "one")]
+    pub lr_multiplier: f64,
+    /// Factor on the weight decay (default 1).
+    #[serde(default = "one")]
+    pub decay_multiplier: f64,
+}
+
+fn one() -> f64 {
+    1.
+}
+
+impl PrefixRule {
+    fn fits(&self, name: &str) -> bool {
+        name.strip_prefix(self.prefix.trim_end_matches('.'))
+            .is_some_and(|rest| self.prefix.is_empty() || rest.is_empty() || rest.starts_with('.'))
+    }
+}
+
+/// An optimiser over the trainable variables of a [`Parameters`].
+pub struct Optimizer {
+    config: OptimizerConfig,
+    allow_unused: bool,
+    /// Calls of `step`, over all runs that were resumed.
+    calls: u64,
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    name: String,
+    var: Var,
+    lr_multiplier: f64,
+    weight_decay: f64,
+    /// Updates of this variable; AdamW's t.
+    updates: u64,
+    state: State,
+}
+
+/// Running averages of one variable, in the order of [`OptimizerConfig::slots`].
+enum State {
+    F32(Vec<Vec<f32>>),
+    F64(Vec<Vec<f64>>),
+    /// On other devices and in half precision.
+    Tensors(Vec<Tensor>),
+}
+
+impl State {
+    fn zeros(var: &Var, slots: usize, composed: bool) -> Result<Self> {
+        let count = var.elem_count();
+        Ok(match (var.device(), var.dtype()) {
+            (Device::Cpu, DType::F32) if !composed => Self::F32(vec![vec![0.; count]; slots]),
+            (Device::Cpu, DType::F64) if !composed => Self::F64(vec![vec![0.; count]; slots]),
+            _ => Self::Tensors(
+                (0..slots)
+                    .map(|_| var.zeros_like())
+                    .collect::<candle::Result<_>>()?,
+            ),
+        })
+    }
+
+    fn tensors(&self, var: &Var) -> Result<Vec<Tensor>> {
+        let shape = var.shape();
+        Ok(match self {
+            Self::F32(all) => all
+                .iter()
+                .map(|v| Tensor::from_slice(v, shape.clone(), &Device::Cpu))
+                .collect::<candle::Result<_>>()?,
+            Self::F64(all) => all
+                .iter()
+                .map(|v| Tensor::from_slice(v, shape.clone(), &Device::Cpu))
+                .collect::<candle::Result<_>>()?,
+            Self::Tensors(all) => all.clone(),
+        })
+    }
+
+    fn set(&mut self, slot: usize, tensor: &Tensor) -> Result<()> {
+        match self {
+            Self::F32(all) => put(all, slot, tensor.flatten_all()?.to_vec1()?),
+            Self::F64(all) => put(all, slot, tensor.flatten_all()?.to_vec1()?),
+            Self::Tensors(all) => match all.get(slot) {
+                Some(old) => {
+                    let device = old.device().clone();
+                    put(all, slot, tensor.to_device(&device)?);
+                }
+                None => return Ok(()),
+            },
+        }
+        Ok(())
+    }
+}
+
+fn put<T>(all: &mut [T], slot: usize, value: T) {
+    if let Some(place) = all.get_mut(slot) {
+        *place = value;
+    }
+}
+
+impl Optimizer {
+    /// An optimiser for the variables that `parameters` holds now.
+    ///
+    /// # Errors
+    /// When a constant is out of range, or a prefix rule fits no variable.
+    pub fn new(
+        parameters: &Parameters,
+        config: OptimizerConfig,
+        rules: &GroupRules,
+    ) -> Result<Self> {
+        Self::build(parameters, config, rules, false)
+    }
+
+    fn build(
+        parameters: &Parameters,
+        config: OptimizerConfig,
+        rules: &GroupRules,
+        composed: bool,
+    ) -> Result<Self> {
+        config.validate()?;
+        let trainable = parameters.trainable();
+        for rule in &rules.prefixes {
+            if !trainable.iter().any(|(name, _)| rule.fits(name)) {
+                return Err(
+                    Error::config("no trainable variable has this prefix").of(rule.prefix.clone())
+                );
+            }
+            for factor in [rule.lr_multiplier, rule.decay_multiplier] {
+                if !(factor.is_finite() && factor >= 0.) {
+                    let what = format!("multiplier {factor} is not a number from 0 up");
+                    return Err(Error::config(what).of(rule.prefix.clone()));
+                }
+            }
+        }
+        let mut entries = Vec::with_capacity(trainable.len());
+        for (name, var) in trainable {
+            let rule = rules
+                .prefixes
+                .iter()
+                .filter(|rule| rule.fits(&name))
+                .max_by_key(|rule| rule.prefix.len());
+            let decays = rules.decay_vectors || var.rank() > 1;
+            let decay = if decays { config.weight_decay() } else { 0. };
+            let state = State::zeros(&var, config.slots().len(), composed)?;
+            entries.push(Entry {
+                name,
+                var,
+                lr_multiplier: rule.map_or(1., |rule| rule.lr_multiplier),
+                weight_decay: decay * rule.map_or(1., |rule| rule.decay_multiplier),
+                updates: 0,
+                state,
+            });
+        }
+        Ok(Self {
+            config,
+            allow_unused: rules.allow_unused,
+            calls: 0,
+            entries,
+        })
+    }
+
+    /// Learning-rate multiplier and weight decay of each variable, sorted by name.
+    pub fn groups(&self) -> Vec<(&str, f64, f64)> {
+        self.entries
+            .iter()
+            .map(|e| (e.name.as_str(), e.lr_multiplier, e.weight_decay))
+            .collect()
+    }
+
+    /// One update with learning rate `lr`. A variable without gradient is left as it is, as in PyTorch.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoGradient`] at the first step, naming the first variable that got none, unless
+    /// [`GroupRules::allow_unused`]; then nothing has been changed.
+    pub fn step(&mut self, gradients: &GradStore, lr: f64) -> Result<()> {
+        self.step_scaled(gradients, lr, 1.)
+    }
+
+    /// [`Optimizer::step`] with every gradient multiplied by `scale` on the way, without a pass of its own:
+    /// what clipping by norm needs (see [`crate::clip_coefficient`]).
+    ///
+    /// # Errors
+    /// As [`Optimizer::step`].
+    pub fn step_scaled(&mut self, gradients: &GradStore, lr: f64, scale: f64) -> Result<()> {
+        let bare = |entry: &&Entry| gradients.get(entry.var.as_tensor()).is_none();
+        if self.calls == 0
+            && !self.allow_unused
+            && let Some(entry) = self.entries.iter().find(bare)
+        {
+            return Err(Error::new(ErrorKind::NoGradient).of(entry.name.clone()));
+        }
+        self.calls += 1;
+        for entry in &mut self.entries {
+            if let Some(gradient) = gradients.get(entry.var.as_tensor()) {
+                entry.updates += 1;
+                entry
+                    .update(&self.config, gradient, lr, scale)
+                    .map_err(|error| error.of(entry.name.clone()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All that must survive an interruption: `<variable>.<slot>` per running average (PyTorch's names), and
+    /// the counters as one I64 tensor `updates`: calls of `step`, then updates of each variable in sorted order.
+    ///
+    /// # Errors
+    /// When a copy fails.
+    pub fn state(&self) -> Result<BTreeMap<String, Tensor>> {
+        let mut state = BTreeMap::new();
+        for entry in &self.entries {
+            for (slot, tensor) in self
+                .config
+                .slots()
+                .iter()
+                .zip(entry.state.tensors(&entry.var)?)
+            {
+                state.insert(format!("{}.{slot}", entry.name), tensor);
+            }
+        }
+        let counters: Vec<i64> = std::iter::once(self.calls)
+            .chain(self.entries.iter().map(|e| e.updates))
+            .map(|n| n as i64)
+            .collect();
+        let count = counters.len();
+        state.insert(
+            COUNTERS.to_string(),
+            Tensor::from_vec(counters, count, &Device::Cpu)?,
+        );
+        Ok(state)
+    }
+
+    /// Takes over what [`Optimizer::state`] gave; all or nothing.
+    ///
+    /// # Errors
+    /// Names the first tensor, in sorted order, that is missing, unexpected, or of another shape or type.
+    pub fn load_state(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
+        let own = self.state()?;
+        let names: BTreeSet<&String> = own.keys().chain(state.keys()).collect();
+        for name in names {
+            let error = match (own.get(name), state.get(name)) {
+                (Some(own), Some(new)) if own.shape() != new.shape() => ErrorKind::ShapeMismatch {
+                    expected: own.shape().clone(),
+                    found: new.shape().clone(),
+                },
+                (Some(own), Some(new)) if own.dtype() != new.dtype() => ErrorKind::DTypeMismatch {
+                    expected: own.dtype(),
+                    found: new.dtype(),
+                },
+                (Some(_), Some(_)) => continue,
+                (Some(_), None) => ErrorKind::Missing,
+                (None, _) => ErrorKind::Unexpected,
+            };
+            return Err(Error::new(error).of(format!("optimizer.{name}")));
+        }
+        let counters = match state.get(COUNTERS) {
+            Some(counters) => counters.to_vec1::<i64>()?,
+            None => return Err(Error::new(ErrorKind::Missing).of(COUNTERS)),
+        };
+        if counters.iter().any(|&count| count < 0) {
+            return Err(
+                Error::new(ErrorKind::BadFile("a counter is negative".into())).of(COUNTERS),
+            );
+        }
+        let mut counters = counters.into_iter().map(|count| count as u64);
+        self.calls = counters.next().unwrap_or(0);
+        for (entry, updates) in self.entries.iter_mut().zip(counters) {
+            entry.updates = updates;
+            for (slot, slot_name) in self.config.slots().iter().enumerate() {
+                if let Some(tensor) = state.get(&format!("{}.{slot_name}", entry.name)) {
+                    entry.state.set(slot, tensor)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// No variable can have this name with a slot's suffix, so it does not collide.
+const COUNTERS: &str = "updates";
+
+impl Entry {
+    fn update(
+        &mut self,
+        config: &OptimizerConfig,
+        gradient: &Tensor,
+        lr: f64,
+        scale: f64,
+    ) -> Result<()> {
+        if gradient.shape() != self.var.shape() || gradient.dtype() != self.var.dtype() {
+            return Err(Error::from(candle::Error::msg(format!(
+                "gradient {:?} {:?} for a variable {:?} {:?}",
+                gradient.shape(),
+                gradient.dtype(),
+                self.var.shape(),
+                self.var.dtype()
+            ))));
+        }
+        let lr = lr * self.lr_multiplier;
+        match *config {
+            OptimizerConfig::Sgd {
+                momentum, nesterov, ..
+            } => {
+                let step = SgdStep {
+                    lr,
+                    momentum,
+                    nesterov,
+                    weight_decay: self.weight_decay,
+                    scale,
+                };
+                match &mut self.state {
+                    State::F32(state) => fused::sgd(&self.var, gradient, state.first_mut(), step)?,
+                    State::F64(state) => fused::sgd(&self.var, gradient, state.first_mut(), step)?,
+                    State::Tensors(state) => {
+                        fused::sgd_composed(&self.var, gradient, state.first_mut(), step)?
+                    }
+                }
+            }
+            OptimizerConfig::AdamW {
+                beta1, beta2, eps, ..
+            } => {
+                let updates = self.updates as f64;
+                let step = AdamWStep {
+                    lr,
+                    beta1,
+                    beta2,
+                    eps,
+                    weight_decay: self.weight_decay,
+                    correction1: 1. - beta1.powf(updates),
+                    correction2: 1. - beta2.powf(updates),
+                    scale,
+                };
+                match &mut self.state {
+                    State::F32(state) => {
+                        if let [mean, square] = state.as_mut_slice() {
+                            fused::adamw(&self.var, gradient, mean, square, step)?;
+                        }
+                    }
+                    State::F64(state) => {
+                        if let [mean, square] = state.as_mut_slice() {
+                            fused::adamw(&self.var, gradient, mean, square, step)?;
+                        }
+                    }
+                    State::Tensors(state) => {
+                        if let [mean, square] = state.as_mut_slice() {
+                            fused::adamw_composed(&self.var, gradient, mean, square, step)?;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
