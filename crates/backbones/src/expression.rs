@@ -1,0 +1,336 @@
+//! ExpressionNet: a small Inception network for 48 to 64 pixel faces, with two branches.
+//!
+//! ```text
+//! image -- stem1 5 x 5 /2 -- max pool /2 -- stem2 3 x 3 -- inception 1, 2 -- max pool /2
+//!       -- inception 3, 4 -- average pool to grid x grid ==> features (F)
+//!
+//! features -- classifier.fc1, ReLU (256) --+-- classifier.fc2 ==> classification embedding (D)
+//!     |                                    |        `-- ReLU -- classifier.logits ==> logits
+//!     `----------- concatenated -----------+-- metric.fc ==> metric embedding (D)
+//! ```
+//!
+//! What was chosen, and why:
+//!
+//! * **Trunk**: the order of Mollahosseini et al. (stem, pooling, Inception blocks, fully connected
+//!   layers), narrowed to 21 MMAC at 64 x 64 so that a run of tens of thousands of images takes
+//!   a minute or two on a CPU. Batch norm and ReLU follow every convolution.
+//! * **Pooling** to a small grid (2 x 2) instead of one cell: what an expression is depends on where
+//!   in the face something happens; averaging over the whole map forgets that, a full
+//!   flatten makes the first layer ten times larger. `grid: 1` is global average pooling.
+//! * **Two branches**: softmax and metric loss pull on embeddings of their own. The metric branch
+//!   also sees the first layer of the classification branch (the connecting layer) and sends
+//!   its gradient back through it; `stop_gradient` cuts that way.
+//! * **Embeddings are linear** (no norm, no activation): squared distances between them stay
+//!   free to take the scale the loss asks for, and cosines use the full range. ReLU comes after the
+//!   classification embedding, so the logits are not one linear map of `fc1` written twice.
+//! * **Test path**: [`ExpressionNet::classify`] runs trunk and classification branch alone.
+//! * **One branch** ([`Branches::One`]), the baseline: both losses act on the one embedding that feeds
+//!   the logits.
+//!
+//! Sources: Mollahosseini, Chan and Mahoor, "Going Deeper in Facial Expression Recognition Using Deep
+//! Neural Networks" (WACV 2016); the branches follow Liu et al., "Adaptive Deep Metric Learning
+//! for Identity-Aware Facial Expression Recognition" (CVPRW 2017), whose layer widths are
+//! not published: those here are ours.
+
+use candle::{Module, Result, Tensor};
+use candle_nn::VarBuilder;
+use phiz_kernels::layers::Linear;
+use phiz_kernels::{avg_pool2d, max_pool2d, relu};
+
+use crate::cost::Cost;
+use crate::inception::{Inception, Mix, conv_relu};
+use crate::unit::{Unit, check_images, linear};
+
+/// How many stacks of fully connected layers stand on the trunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Branches {
+    /// One for classification and one for the metric loss. The default.
+    #[default]
+    Two,
+    /// One for both: the metric embedding is the classification embedding.
+    One,
+}
+
+/// Shape of an [`ExpressionNet`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ExpressionNetConfig {
+    /// Channels of the input. Default 3.
+    pub in_channels: usize,
+    /// Side of the square input in pixels, a multiple of 8; side / 8 is a multiple of `grid`.
+    /// Default 64.
+    pub image_size: usize,
+    /// Classes to tell apart. Default 7.
+    pub classes: usize,
+    /// Length of both embeddings. Default 128.
+    pub embedding_dim: usize,
+    /// Width of the first fully connected layer. Default 256.
+    pub hidden_dim: usize,
+    /// One or two branches. Default two.
+    pub branches: Branches,
+    /// Cuts the gradient of the metric branch at the connecting layer, so that the metric loss
+    /// reaches the trunk but not `classifier.fc1`. Default off.
+    pub stop_gradient: bool,
+    /// Factor on the channels of the trunk, rounded to multiples of 4; the cost grows with its
+    /// square. Default 1.
+    pub width: f64,
+    /// Cells along one side of the pooled map. Default 2.
+    pub grid: usize,
+}
+
+impl Default for ExpressionNetConfig {
+    fn default() -> Self {
+        Self {
+            in_channels: 3,
+            image_size: 64,
+            classes: 7,
+            embedding_dim: 128,
+            hidden_dim: 256,
+            branches: Branches::Two,
+            stop_gradient: false,
+            width: 1.,
+            grid: 2,
+        }
+    }
+}
+
+/// What a batch becomes while training.
+#[derive(Debug, Clone)]
+pub struct ExpressionOutput {
+    /// Pooled output of the trunk, (B, F).
+    pub features: Tensor,
+    /// Embedding in front of the logits, (B, D).
+    pub classification_embedding: Tensor,
+    /// Unnormalised class scores, (B, classes).
+    pub logits: Tensor,
+    /// Embedding for the metric loss, (B, D); with one branch the classification embedding.
+    pub metric_embedding: Tensor,
+}
+
+/// What a batch becomes at test time: trunk and classification branch.
+#[derive(Debug, Clone)]
+pub struct Classification {
+    /// Embedding in front of the logits, (B, D).
+    pub embedding: Tensor,
+    /// Unnormalised class scores, (B, classes).
+    pub logits: Tensor,
+}
+
+#[derive(Debug, Clone)]
+struct Trunk {
+    stem: [Unit; 2],
+    blocks: [Inception; 4],
+    /// Side of a cell of the pooled map.
+    cell: usize,
+}
+
+impl Trunk {
+    /// The trunk and the number of its features.
+    fn new(
+        config: &ExpressionNetConfig,
+        cost: &mut Cost,
+        vb: &VarBuilder,
+    ) -> Result<(Self, usize)> {
+        let wide =
+            |channels: usize| ((channels as f64 * config.width / 4.).round() as usize).max(1) * 4;
+        let mix = |one, reduce3, three, reduce5, five, pool| Mix {
+            one: wide(one),
+            reduce3: wide(reduce3),
+            three: wide(three),
+            reduce5: wide(reduce5),
+            five: wide(five),
+            pool: wide(pool),
+        };
+        let first = conv_relu((config.in_channels, wide(24)), 5, 2, cost, &vb.pp("stem1"))?;
+        cost.pool(3, 2, 1)?;
+        let second = conv_relu((wide(24), wide(48)), 3, 1, cost, &vb.pp("stem2"))?;
+        let mixes = [
+            mix(16, 24, 32, 8, 16, 16),
+            mix(24, 32, 48, 8, 16, 16),
+            mix(32, 40, 64, 12, 24, 24),
+            mix(48, 48, 80, 16, 32, 32),
+        ];
+        let block1 = Inception::new(wide(48), mixes[0], cost, &vb.pp("inception1"))?;
+        let block2 = Inception::new(mixes[0].out(), mixes[1], cost, &vb.pp("inception2"))?;
+        cost.pool(3, 2, 1)?;
+        let block3 = Inception::new(mixes[1].out(), mixes[2], cost, &vb.pp("inception3"))?;
+        let block4 = Inception::new(mixes[2].out(), mixes[3], cost, &vb.pp("inception4"))?;
+        if !cost.side.is_multiple_of(config.grid) {
+            candle::bail!(
+                "ExpressionNet: a map of {0} x {0} (image size / 8) cannot be pooled to {1} x {1} cells",
+                cost.side,
+                config.grid
+            )
+        }
+        let cell = cost.side / config.grid;
+        let features = mixes[3].out() * config.grid * config.grid;
+        Ok((
+            Self {
+                stem: [first, second],
+                blocks: [block1, block2, block3, block4],
+                cell,
+            },
+            features,
+        ))
+    }
+
+    fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        let x = self.stem[0].forward(x, train)?;
+        let x = self.stem[1].forward(&max_pool2d(&x, 3, 2, 1)?, train)?;
+        let x = self.blocks[1].forward(&self.blocks[0].forward(&x, train)?, train)?;
+        let x = max_pool2d(&x, 3, 2, 1)?;
+        let x = self.blocks[3].forward(&self.blocks[2].forward(&x, train)?, train)?;
+        avg_pool2d(&x, self.cell, self.cell, 0)?.flatten_from(1)
+    }
+}
+
+/// Images (B, C, S, S) to embeddings and class scores. See the [module text](self).
+#[derive(Debug, Clone)]
+pub struct ExpressionNet {
+    config: ExpressionNetConfig,
+    trunk: Trunk,
+    fc1: Linear,
+    fc2: Linear,
+    logits: Linear,
+    metric: Option<Linear>,
+    features: usize,
+    macs: u64,
+}
+
+impl ExpressionNet {
+    /// Builds the network; its parameters stand under `trunk`, `classifier` and `metric`.
+    ///
+    /// # Errors
+    /// When the image size does not suit the pooling, a width is 0, `width` is not a positive
+    /// number, or the builder has no tensor of that name and shape.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "candle's constructors take the builder by value"
+    )]
+    pub fn new(config: ExpressionNetConfig, vb: VarBuilder) -> Result<Self> {
+        let ExpressionNetConfig {
+            in_channels,
+            image_size,
+            classes,
+            embedding_dim,
+            hidden_dim,
+            grid,
+            ..
+        } = config;
+        if image_size == 0 || !image_size.is_multiple_of(8) {
+            candle::bail!("ExpressionNet: image size {image_size} is not a positive multiple of 8")
+        }
+        if in_channels == 0 || classes == 0 || embedding_dim == 0 || hidden_dim == 0 || grid == 0 {
+            candle::bail!(
+                "ExpressionNet: channels ({in_channels}), classes ({classes}), embedding ({embedding_dim}), \
+                 hidden layer ({hidden_dim}) and grid ({grid}) must be positive"
+            )
+        }
+        if !(config.width > 0. && config.width <= 64.) {
+            candle::bail!("ExpressionNet: width {} is outside (0, 64]", config.width)
+        }
+        let mut cost = Cost::new(image_size);
+        let (trunk, features) = Trunk::new(&config, &mut cost, &vb.pp("trunk"))?;
+        let classifier = vb.pp("classifier");
+        let fc1 = linear(features, hidden_dim, &classifier.pp("fc1"))?;
+        let fc2 = linear(hidden_dim, embedding_dim, &classifier.pp("fc2"))?;
+        let logits = linear(embedding_dim, classes, &classifier.pp("logits"))?;
+        let metric = match config.branches {
+            Branches::Two => Some(linear(
+                features + hidden_dim,
+                embedding_dim,
+                &vb.pp("metric").pp("fc"),
+            )?),
+            Branches::One => None,
+        };
+        for layer in [Some(&fc1), Some(&fc2), Some(&logits), metric.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            cost.linear(layer);
+        }
+        Ok(Self {
+            config,
+            trunk,
+            fc1,
+            fc2,
+            logits,
+            metric,
+            features,
+            macs: cost.macs,
+        })
+    }
+
+    /// The configuration the network was made with.
+    pub fn config(&self) -> &ExpressionNetConfig {
+        &self.config
+    }
+
+    /// Number of trunk features F.
+    pub fn features(&self) -> usize {
+        self.features
+    }
+
+    /// Multiply-accumulates of one forward pass with all branches, for one image.
+    pub fn macs(&self) -> u64 {
+        self.macs
+    }
+
+    /// All outputs; with `train`, norms use the batch's statistics and update their running ones.
+    ///
+    /// # Shapes
+    /// `x` (B, C, S, S) in the scale (p / 255 - 0.5) / 0.5; results as in [`ExpressionOutput`].
+    ///
+    /// # Errors
+    /// When `x` has another shape.
+    pub fn forward_t(&self, x: &Tensor, train: bool) -> Result<ExpressionOutput> {
+        let features = self.trunk_features(x, train)?;
+        let hidden = relu(&self.fc1.forward(&features)?)?;
+        let Classification { embedding, logits } = self.classify_hidden(&hidden)?;
+        let metric_embedding = match &self.metric {
+            Some(fc) => {
+                let connected = if self.config.stop_gradient {
+                    hidden.detach()
+                } else {
+                    hidden
+                };
+                fc.forward(&Tensor::cat(&[&features, &connected], 1)?)?
+            }
+            None => embedding.clone(),
+        };
+        Ok(ExpressionOutput {
+            features,
+            classification_embedding: embedding,
+            logits,
+            metric_embedding,
+        })
+    }
+
+    /// The path used at test time: trunk and classification branch, in evaluation mode.
+    ///
+    /// # Shapes
+    /// `x` (B, C, S, S); results as in [`Classification`].
+    ///
+    /// # Errors
+    /// When `x` has another shape.
+    pub fn classify(&self, x: &Tensor) -> Result<Classification> {
+        let features = self.trunk_features(x, false)?;
+        self.classify_hidden(&relu(&self.fc1.forward(&features)?)?)
+    }
+
+    fn trunk_features(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        check_images(
+            "ExpressionNet",
+            x,
+            self.config.in_channels,
+            self.config.image_size,
+            1,
+        )?;
+        self.trunk.forward(x, train)
+    }
+
+    fn classify_hidden(&self, hidden: &Tensor) -> Result<Classification> {
+        let embedding = self.fc2.forward(hidden)?;
+        let logits = self.logits.forward(&relu(&embedding)?)?;
+        Ok(Classification { embedding, logits })
+    }
+}

@@ -1,0 +1,109 @@
+//! One Inception block: four views of the same map, side by side.
+//!
+//! ```text
+//! x --+-- 1 x 1 (one) ------------------------------+
+//!     +-- 1 x 1 (reduce3) -- 3 x 3 (three) ---------+-- concatenated channels
+//!     +-- 1 x 1 (reduce5) -- 3 x 3 (five) - 3 x 3 --+
+//!     +-- max pool 3 x 3 ---- 1 x 1 (pool) ---------+
+//! ```
+//!
+//! The 5 x 5 view is two 3 x 3 convolutions: the same field at 18/25 of the cost, with one more
+//! activation. The three 1 x 1 convolutions at the entry read the same map, so they are one
+//! convolution (`entry`) whose output is cut in three: one large matrix product is faster than
+//! three small ones. Every convolution is followed by batch norm and ReLU.
+//!
+//! Source: Szegedy et al., "Going Deeper with Convolutions" (CVPR 2015); the two 3 x 3 are from
+//! "Rethinking the Inception Architecture" (CVPR 2016).
+
+use candle::{Result, Tensor};
+use candle_nn::VarBuilder;
+use candle_nn::init::DEFAULT_KAIMING_NORMAL;
+use phiz_kernels::layers::batch_norm;
+use phiz_kernels::max_pool2d;
+
+use crate::cost::Cost;
+use crate::unit::{Act, Unit, conv, same};
+
+/// Channels of the branches.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mix {
+    pub(crate) one: usize,
+    pub(crate) reduce3: usize,
+    pub(crate) three: usize,
+    pub(crate) reduce5: usize,
+    pub(crate) five: usize,
+    pub(crate) pool: usize,
+}
+
+impl Mix {
+    /// Channels after the block.
+    pub(crate) fn out(&self) -> usize {
+        self.one + self.three + self.five + self.pool
+    }
+}
+
+/// Convolution, batch norm and ReLU under `conv` and `bn`.
+pub(crate) fn conv_relu(
+    channels: (usize, usize),
+    kernel: usize,
+    stride: usize,
+    cost: &mut Cost,
+    vb: &VarBuilder,
+) -> Result<Unit> {
+    let conv = conv(
+        channels,
+        kernel,
+        same(kernel, stride),
+        DEFAULT_KAIMING_NORMAL,
+        &vb.pp("conv"),
+    )?;
+    cost.conv(&conv)?;
+    Ok(Unit {
+        conv,
+        norm: batch_norm(channels.1, 1e-5, vb.pp("bn"))?,
+        act: Act::Relu,
+    })
+}
+
+/// The block of the [module text](self).
+#[derive(Debug, Clone)]
+pub(crate) struct Inception {
+    mix: Mix,
+    entry: Unit,
+    three: Unit,
+    five: [Unit; 2],
+    pool: Unit,
+}
+
+impl Inception {
+    pub(crate) fn new(from: usize, mix: Mix, cost: &mut Cost, vb: &VarBuilder) -> Result<Self> {
+        let entry = (from, mix.one + mix.reduce3 + mix.reduce5);
+        Ok(Self {
+            mix,
+            entry: conv_relu(entry, 1, 1, cost, &vb.pp("entry"))?,
+            three: conv_relu((mix.reduce3, mix.three), 3, 1, cost, &vb.pp("three"))?,
+            five: [
+                conv_relu((mix.reduce5, mix.five), 3, 1, cost, &vb.pp("five1"))?,
+                conv_relu((mix.five, mix.five), 3, 1, cost, &vb.pp("five2"))?,
+            ],
+            pool: conv_relu((from, mix.pool), 1, 1, cost, &vb.pp("pool"))?,
+        })
+    }
+
+    pub(crate) fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        let Mix {
+            one,
+            reduce3,
+            reduce5,
+            ..
+        } = self.mix;
+        let entry = self.entry.forward(x, train)?;
+        // `cat` of a view takes a slow way whose result is strided, so the slice is copied.
+        let first = entry.narrow(1, 0, one)?.contiguous()?;
+        let three = self.three.forward(&entry.narrow(1, one, reduce3)?, train)?;
+        let five = self.five[0].forward(&entry.narrow(1, one + reduce3, reduce5)?, train)?;
+        let five = self.five[1].forward(&five, train)?;
+        let pool = self.pool.forward(&max_pool2d(x, 3, 1, 1)?, train)?;
+        Tensor::cat(&[&first, &three, &five, &pool], 1)
+    }
+}

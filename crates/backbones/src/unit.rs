@@ -1,0 +1,117 @@
+//! Pieces every network here is made of: a convolution without bias, a batch norm, an activation.
+
+use candle::{Module, Result, Tensor};
+use candle_nn::{Init, VarBuilder};
+use phiz_kernels::layers::{BatchNorm, Conv2d, Linear};
+use phiz_kernels::{Activation, Conv2dConfig};
+
+use crate::cost::Cost;
+
+/// What follows the batch norm of a [`Unit`].
+#[derive(Debug, Clone)]
+pub(crate) enum Act {
+    None,
+    Relu,
+    /// One slope a channel.
+    PRelu(Tensor),
+}
+
+impl Act {
+    pub(crate) fn prelu(channels: usize, vb: &VarBuilder) -> Result<Self> {
+        let slope = vb.get_with_hints(channels, "weight", Init::Const(0.25))?;
+        Ok(Self::PRelu(slope))
+    }
+
+    pub(crate) fn as_activation(&self) -> Activation<'_> {
+        match self {
+            Self::None => Activation::None,
+            Self::Relu => Activation::Relu,
+            Self::PRelu(slope) => Activation::PRelu(slope),
+        }
+    }
+}
+
+/// Convolution, batch norm and activation; the last two run as one pass.
+#[derive(Debug, Clone)]
+pub(crate) struct Unit {
+    pub(crate) conv: Conv2d,
+    pub(crate) norm: BatchNorm,
+    pub(crate) act: Act,
+}
+
+impl Unit {
+    pub(crate) fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        let x = self.conv.forward(x)?;
+        self.norm.forward_act(&x, self.act.as_activation(), train)
+    }
+
+    pub(crate) fn cost(&self, cost: &mut Cost) -> Result<()> {
+        cost.conv(&self.conv)
+    }
+}
+
+/// A square convolution without bias whose start values are drawn from `init`.
+pub(crate) fn conv(
+    channels: (usize, usize),
+    kernel: usize,
+    config: Conv2dConfig,
+    init: Init,
+    vb: &VarBuilder,
+) -> Result<Conv2d> {
+    let (from, to) = channels;
+    if config.groups == 0
+        || !from.is_multiple_of(config.groups)
+        || !to.is_multiple_of(config.groups)
+    {
+        candle::bail!(
+            "{from} and {to} channels cannot be split into {} groups",
+            config.groups
+        )
+    }
+    let weight = vb.get_with_hints((to, from / config.groups, kernel, kernel), "weight", init)?;
+    Ok(Conv2d::new(weight, None, config))
+}
+
+/// A linear layer with PyTorch's start values: weight and bias uniform in +-1/sqrt(inputs).
+pub(crate) fn linear(from: usize, to: usize, vb: &VarBuilder) -> Result<Linear> {
+    let bound = 1. / (from as f64).sqrt();
+    let init = Init::Uniform {
+        lo: -bound,
+        up: bound,
+    };
+    let weight = vb.get_with_hints((to, from), "weight", init)?;
+    let bias = vb.get_with_hints(to, "bias", init)?;
+    Ok(Linear::new(weight, Some(bias)))
+}
+
+/// `kernel` x `kernel`, padded so that stride 1 keeps the side (odd kernels).
+pub(crate) fn same(kernel: usize, stride: usize) -> Conv2dConfig {
+    Conv2dConfig {
+        padding: kernel / 2,
+        stride,
+        ..Default::default()
+    }
+}
+
+/// Refuses anything but a non-empty batch of square images of the configured size.
+///
+/// `least` is the smallest batch that can be normalised: 2 while training through a norm layer
+/// that sees one value an image and channel, 1 otherwise.
+pub(crate) fn check_images(
+    network: &str,
+    x: &Tensor,
+    channels: usize,
+    side: usize,
+    least: usize,
+) -> Result<()> {
+    match *x.dims() {
+        [b, c, h, w] if c == channels && h == side && w == side && b >= least => Ok(()),
+        [b, c, h, w] if c == channels && h == side && w == side => candle::bail!(
+            "{network}: a batch of {b} is too small, at least {least} images are needed \
+             (batch norm over one value a channel has no variance)"
+        ),
+        ref dims => candle::bail!(
+            "{network}: expected images (B, {channels}, {side}, {side}), got {dims:?}"
+        ),
+    }
+}
