@@ -1,0 +1,333 @@
+//! Convolution with full or grouped kernels as matrix products over tiles of unfolded columns.
+//!
+//! All three passes split their work into tasks that do not depend on the number of threads
+//! (except for the width of the tiles of very small problems) and add partial sums in a fixed order.
+
+use super::geometry::Geometry;
+use super::im2col::{fold, unfold};
+use crate::cpu::{Real, part};
+use crate::gemm::{Mat, MatMut, Shared, Threads, product, transpose};
+use crate::scratch;
+use rayon::prelude::*;
+
+/// Columns of a tile: a multiple of the 48 rows of the widest product kernel.
+const TILE: usize = 480;
+/// Rows of unfolded columns handled at a time; with `TILE` they stay within a megabyte of f32.
+const DEPTH: usize = 576;
+
+/// How the forward pass splits columns, output channels and depth.
+struct Plan {
+    tiles: usize,
+    blocks: usize,
+    block: usize,
+    chunk: usize,
+}
+
+impl Plan {
+    fn new(g: &Geometry) -> Self {
+        let columns = g.batch * g.out_pixels();
+        let threads = rayon::current_num_threads();
+        // Whole images where they are small, equal shares of one image where they are large, so
+        // that a large image's tile lies within one plane.
+        let tiles = if g.out_pixels() >= TILE {
+            g.batch * g.out_pixels().div_ceil(TILE)
+        } else {
+            columns
+                .div_ceil(TILE)
+                .max(threads.min(columns.div_ceil(96)))
+        };
+        let tasks = tiles * g.groups;
+        let wanted = if tasks >= threads {
+            1
+        } else {
+            threads.div_ceil(tasks)
+        };
+        let block = g
+            .out_per_group()
+            .div_ceil(wanted)
+            .next_multiple_of(8)
+            .min(g.out_per_group());
+        Self {
+            tiles,
+            blocks: g.out_per_group().div_ceil(block),
+            block,
+            chunk: (DEPTH / g.taps()).clamp(1, g.in_per_group()),
+        }
+    }
+
+    /// The columns of tile `index`.
+    fn tile(&self, g: &Geometry, index: usize) -> std::ops::Range<usize> {
+        let pixels = g.out_pixels();
+        if pixels >= TILE {
+            let per_image = self.tiles / g.batch;
+            let r = part(pixels, per_image, index % per_image);
+            let base = index / per_image * pixels;
+            base + r.start..base + r.end
+        } else {
+            part(g.batch * pixels, self.tiles, index)
+        }
+    }
+}
+
+/// `out = conv(x, weight) + bias`.
+pub(crate) fn forward<T: Real>(
+    g: &Geometry,
+    x: &[T],
+    weight: &[T],
+    bias: Option<&[T]>,
+    out: &mut [T],
+) {
+    let plan = Plan::new(g);
+    let pixels = g.out_pixels();
+    let shared = Shared::new(out);
+    let tasks = plan.tiles * g.groups * plan.blocks;
+    (0..tasks).into_par_iter().for_each(|task| {
+        let (rest, block) = (task / plan.blocks, task % plan.blocks);
+        let (tile, group) = (rest / g.groups, rest % g.groups);
+        let columns = plan.tile(g, tile);
+        let width = columns.len();
+        let first = group * g.out_per_group() + block * plan.block;
+        let rows = plan.block.min(g.out_per_group() - block * plan.block);
+        let weight = &weight[first * g.depth()..(first + rows) * g.depth()];
+        let inside = columns.start / pixels == (columns.end - 1) / pixels;
+        if inside {
+            let (image, p) = (columns.start / pixels, columns.start % pixels);
+            let start = (image * g.out_channels + first) * pixels + p;
+            let target = |_: usize| {
+                // SAFETY: tasks differ in columns, group or block, so no two write the same element,
+                // and within a task the matrices are used one after another.
+                unsafe { shared.matrix(start, rows, width, pixels) }
+            };
+            multiply(g, &plan, x, weight, group, &columns, rows, target);
+            if let Some(bias) = bias {
+                for (r, b) in bias[first..first + rows].iter().enumerate() {
+                    // SAFETY: as above.
+                    let line = unsafe { shared.part(start + r * pixels, width) };
+                    line.iter_mut().for_each(|v| *v += *b);
+                }
+            }
+        } else {
+            scratch::with(rows * width, |buffer: &mut [T]| {
+                let view = Shared::new(buffer);
+                // SAFETY: the buffer belongs to this task; one matrix is alive at a time.
+                let target = |_: usize| unsafe { view.matrix(0, rows, width, width) };
+                multiply(g, &plan, x, weight, group, &columns, rows, target);
+                for (r, line) in buffer.chunks_exact(width).enumerate() {
+                    let b = bias.map_or(T::ZERO, |bias| bias[first + r]);
+                    let mut q = columns.start;
+                    while q < columns.end {
+                        let (image, p) = (q / pixels, q % pixels);
+                        let len = (pixels - p).min(columns.end - q);
+                        let at = (image * g.out_channels + first + r) * pixels + p;
+                        // SAFETY: as above, these columns of these channels belong to this task.
+                        let dst = unsafe { shared.part(at, len) };
+                        for (d, s) in dst.iter_mut().zip(&line[q - columns.start..]) {
+                            *d = *s + b;
+                        }
+                        q += len;
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// The product of one task of the forward pass, chunk by chunk of the depth.
+#[allow(clippy::too_many_arguments)]
+fn multiply<'o, T: Real>(
+    g: &Geometry,
+    plan: &Plan,
+    x: &[T],
+    weight: &[T],
+    group: usize,
+    columns: &std::ops::Range<usize>,
+    rows: usize,
+    target: impl Fn(usize) -> MatMut<'o, T>,
+) {
+    let (width, pixels, taps) = (columns.len(), g.out_pixels(), g.taps());
+    let channel0 = group * g.in_per_group();
+    let inside = columns.start / pixels == (columns.end - 1) / pixels;
+    if g.is_pointwise() && inside {
+        let (image, p) = (columns.start / pixels, columns.start % pixels);
+        let data = &x[(image * g.in_channels + channel0) * pixels + p..];
+        let cols = Mat::rows(data, g.in_per_group(), width, pixels);
+        let w = Mat::rows(weight, rows, g.depth(), g.depth());
+        product(target(0), w, cols, false, Threads::One);
+        return;
+    }
+    // A row stride that is not a power of two keeps the rows in different cache sets.
+    let stride = width.next_multiple_of(16) + 16;
+    scratch::with(plan.chunk * taps * stride, |cols: &mut [T]| {
+        for c0 in (0..g.in_per_group()).step_by(plan.chunk) {
+            let c1 = (c0 + plan.chunk).min(g.in_per_group());
+            let depth = (c1 - c0) * taps;
+            pulp::Arch::new().dispatch(|| {
+                unfold(
+                    g,
+                    x,
+                    channel0 + c0..channel0 + c1,
+                    columns.clone(),
+                    cols,
+                    stride,
+                );
+            });
+            let w = Mat::new(&weight[c0 * taps..], rows, depth, g.depth(), 1);
+            product(
+                target(c0),
+                w,
+                Mat::rows(cols, depth, width, stride),
+                c0 > 0,
+                Threads::One,
+            );
+        }
+    });
+}
+
+/// The weights of the adjoint convolution: (C, O/groups, kh, kw), kernels flipped.
+fn flipped<T: Real>(g: &Geometry, weight: &[T]) -> Vec<T> {
+    let (cin, cout, taps) = (g.in_per_group(), g.out_per_group(), g.taps());
+    let mut out = vec![T::ZERO; weight.len()];
+    out.par_chunks_mut(cout * taps)
+        .enumerate()
+        .for_each(|(channel, rows)| {
+            let (group, c) = (channel / cin, channel % cin);
+            for (o, kernel) in rows.chunks_exact_mut(taps).enumerate() {
+                let at = ((group * cout + o) * cin + c) * taps;
+                for (d, s) in kernel.iter_mut().zip(weight[at..at + taps].iter().rev()) {
+                    *d = *s;
+                }
+            }
+        });
+    out
+}
+
+/// Gradient of the input from the gradient of the output.
+pub(crate) fn input_gradient<T: Real>(g: &Geometry, weight: &[T], grad: &[T], out: &mut [T]) {
+    if let Some(adjoint) = g.adjoint() {
+        forward(&adjoint, grad, &flipped(g, weight), None, out);
+        return;
+    }
+    let (cin, cout, taps, pixels) = (
+        g.in_per_group(),
+        g.out_per_group(),
+        g.taps(),
+        g.out_pixels(),
+    );
+    // (depth, O) per group: products then read the weights without packing.
+    let mut turned = vec![T::ZERO; weight.len()];
+    let per_group = cout * g.depth();
+    for (src, dst) in weight
+        .chunks_exact(per_group)
+        .zip(turned.chunks_exact_mut(per_group))
+    {
+        transpose(src, cout, g.depth(), dst, cout);
+    }
+    let chunk = (256 / taps).clamp(1, cin);
+    let chunks = cin.div_ceil(chunk);
+    let tiles = pixels.div_ceil(TILE);
+    let shared = Shared::new(out);
+    (0..g.batch * g.groups * chunks)
+        .into_par_iter()
+        .for_each(|task| {
+            let (rest, index) = (task / chunks, task % chunks);
+            let (image, group) = (rest / g.groups, rest % g.groups);
+            let (c0, c1) = (index * chunk, ((index + 1) * chunk).min(cin));
+            let depth = (c1 - c0) * taps;
+            let plane0 = image * g.in_channels + group * cin + c0;
+            // SAFETY: these planes belong to this task alone.
+            let planes = unsafe { shared.part(plane0 * g.in_pixels(), (c1 - c0) * g.in_pixels()) };
+            planes.fill(T::ZERO);
+            let w = &turned[group * per_group + c0 * taps * cout..][..depth * cout];
+            let w = Mat::rows(w, depth, cout, cout);
+            for tile in 0..tiles {
+                let columns = part(pixels, tiles, tile);
+                let width = columns.len();
+                let stride = width.next_multiple_of(16) + 16;
+                let at = (image * g.out_channels + group * cout) * pixels + columns.start;
+                let grad = Mat::rows(&grad[at..], cout, width, pixels);
+                scratch::with(depth * stride, |cols: &mut [T]| {
+                    product(
+                        MatMut::rows(cols, depth, width, stride),
+                        w,
+                        grad,
+                        false,
+                        Threads::One,
+                    );
+                    pulp::Arch::new().dispatch(|| fold(g, cols, stride, c1 - c0, columns, planes));
+                });
+            }
+        });
+}
+
+/// Rows of the weight gradient computed by one task.
+const GRADIENT_ROWS: usize = 144;
+/// Partial sums over the batch when there are few rows.
+const SPLITS: usize = 8;
+
+/// Gradient of the weight: the sum over all columns of output gradient times unfolded input.
+pub(crate) fn weight_gradient<T: Real>(g: &Geometry, x: &[T], grad: &[T], out: &mut [T]) {
+    let (cin, cout, taps, pixels) = (
+        g.in_per_group(),
+        g.out_per_group(),
+        g.taps(),
+        g.out_pixels(),
+    );
+    let columns = g.batch * pixels;
+    // The gradient with channels last: every product then reads it without packing, and a tile may
+    // span images.
+    let mut turned = vec![T::ZERO; grad.len()];
+    let per_image = g.out_channels * pixels;
+    turned
+        .par_chunks_mut(per_image)
+        .zip(grad.par_chunks(per_image))
+        .for_each(|(dst, src)| transpose(src, g.out_channels, pixels, dst, g.out_channels));
+
+    let chunk = (GRADIENT_ROWS / taps).clamp(1, cin);
+    let chunks = cin.div_ceil(chunk);
+    let wanted = SPLITS.div_ceil(chunks * g.groups);
+    let splits = wanted.min(columns.div_ceil(TILE)).max(1);
+    let rows_len = g.depth() * cout;
+    // partial[split][group]: (depth, O), the transpose of what is wanted, as products like it.
+    let mut partial = vec![T::ZERO; splits * g.groups * rows_len];
+    let shared = Shared::new(&mut partial);
+    (0..splits * g.groups * chunks)
+        .into_par_iter()
+        .for_each(|task| {
+            let (rest, index) = (task / chunks, task % chunks);
+            let (split, group) = (rest / g.groups, rest % g.groups);
+            let (c0, c1) = (index * chunk, ((index + 1) * chunk).min(cin));
+            let depth = (c1 - c0) * taps;
+            let start = (split * g.groups + group) * rows_len + c0 * taps * cout;
+            let range = part(columns, splits, split);
+            let tiles = range.len().div_ceil(TILE);
+            for tile in 0..tiles {
+                let t = part(range.len(), tiles, tile);
+                let tile_columns = range.start + t.start..range.start + t.end;
+                let width = tile_columns.len();
+                let stride = width.next_multiple_of(16) + 16;
+                let dy = &turned[tile_columns.start * g.out_channels + group * cout..];
+                let dy = Mat::rows(dy, width, cout, g.out_channels);
+                scratch::with(depth * stride, |cols: &mut [T]| {
+                    let channels = group * cin + c0..group * cin + c1;
+                    pulp::Arch::new()
+                        .dispatch(|| unfold(g, x, channels, tile_columns, cols, stride));
+                    // SAFETY: these rows of this partial sum belong to this task alone.
+                    let target = unsafe { shared.matrix(start, depth, cout, cout) };
+                    let cols = Mat::rows(cols, depth, width, stride);
+                    product(target, cols, dy, tile > 0, Threads::One);
+                });
+            }
+        });
+    // Fixed order: split by split.
+    let (first, others) = partial.split_at_mut(g.groups * rows_len);
+    for other in others.chunks_exact(first.len()) {
+        first
+            .par_iter_mut()
+            .zip(other)
+            .with_min_len(1 << 14)
+            .for_each(|(a, b)| *a += *b);
+    }
+    out.par_chunks_mut(rows_len)
+        .zip(first.par_chunks(rows_len))
+        .for_each(|(dst, src)| transpose(src, g.depth(), cout, dst, g.depth()));
+}

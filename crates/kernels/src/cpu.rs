@@ -1,0 +1,186 @@
+//! The bridge between candle tensors and plain slices on the CPU.
+
+use candle::{
+    CpuStorage, DType, Device, Layout, Result, Shape, Storage, StorageRef, Tensor, WithDType,
+};
+
+/// A floating point element with a native CPU path.
+pub(crate) trait Real: WithDType + Default + std::ops::Neg<Output = Self> {
+    const ZERO: Self;
+    const ONE: Self;
+    const NEG_INFINITY: Self;
+    fn sqrt(self) -> Self;
+    fn exp(self) -> Self;
+    fn ln(self) -> Self;
+    fn ln_1p(self) -> Self;
+    fn acos(self) -> Self;
+    fn abs(self) -> Self;
+    fn is_nan(self) -> bool;
+    fn is_infinite(self) -> bool;
+}
+
+macro_rules! real {
+    ($t:ty) => {
+        impl Real for $t {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+            const NEG_INFINITY: Self = <$t>::NEG_INFINITY;
+            #[inline(always)]
+            fn sqrt(self) -> Self {
+                <$t>::sqrt(self)
+            }
+            #[inline(always)]
+            fn exp(self) -> Self {
+                <$t>::exp(self)
+            }
+            #[inline(always)]
+            fn ln(self) -> Self {
+                <$t>::ln(self)
+            }
+            #[inline(always)]
+            fn ln_1p(self) -> Self {
+                <$t>::ln_1p(self)
+            }
+            #[inline(always)]
+            fn acos(self) -> Self {
+                <$t>::acos(self)
+            }
+            #[inline(always)]
+            fn abs(self) -> Self {
+                <$t>::abs(self)
+            }
+            #[inline(always)]
+            fn is_nan(self) -> bool {
+                <$t>::is_nan(self)
+            }
+            #[inline(always)]
+            fn is_infinite(self) -> bool {
+                <$t>::is_infinite(self)
+            }
+        }
+    };
+}
+real!(f32);
+real!(f64);
+
+/// Runs `$body` with `$t` bound to the element type named by `$dtype`; other types are an error.
+macro_rules! for_float {
+    ($dtype:expr, $op:expr, $t:ident => $body:expr) => {
+        match $dtype {
+            candle::DType::F32 => {
+                #[allow(unused_imports)]
+                use candle::WithDType as _;
+                type $t = f32;
+                $body
+            }
+            candle::DType::F64 => {
+                #[allow(unused_imports)]
+                use candle::WithDType as _;
+                type $t = f64;
+                $body
+            }
+            other => candle::bail!("{}: unsupported dtype {other:?}, expected f32 or f64", $op),
+        }
+    };
+}
+pub(crate) use for_float;
+
+/// The elements of a contiguous operand of a custom op.
+pub(crate) fn operand<'a, T: Real>(
+    op: &'static str,
+    storage: &'a CpuStorage,
+    layout: &Layout,
+) -> Result<&'a [T]> {
+    let data = storage.as_slice::<T>()?;
+    match layout
+        .contiguous_offsets()
+        .and_then(|(lo, hi)| data.get(lo..hi))
+    {
+        Some(slice) => Ok(slice),
+        None => candle::bail!(
+            "{op}: operand of shape {:?} is not contiguous",
+            layout.shape()
+        ),
+    }
+}
+
+/// Read access to the elements of a contiguous CPU tensor.
+pub(crate) struct View<'a> {
+    storage: StorageRef<'a>,
+    layout: &'a Layout,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn of(tensor: &'a Tensor) -> Self {
+        let (storage, layout) = tensor.storage_and_layout();
+        Self { storage, layout }
+    }
+
+    pub(crate) fn slice<T: Real>(&self, op: &'static str) -> Result<&[T]> {
+        match &*self.storage {
+            Storage::Cpu(storage) => operand(op, storage, self.layout),
+            _ => candle::bail!("{op}: expected a tensor on the cpu"),
+        }
+    }
+}
+
+/// A new CPU tensor from its elements.
+pub(crate) fn tensor<T: Real, S: Into<Shape>>(data: Vec<T>, shape: S) -> Result<Tensor> {
+    Tensor::from_vec(data, shape.into(), &Device::Cpu)
+}
+
+/// Checks that every operand has the dtype of the first and lives on the same device.
+pub(crate) fn same_kind(op: &'static str, operands: &[(&str, &Tensor)]) -> Result<()> {
+    let Some(((first_name, first), rest)) = operands.split_first() else {
+        return Ok(());
+    };
+    for (name, t) in rest {
+        if t.dtype() != first.dtype() {
+            candle::bail!(
+                "{op}: dtype mismatch, {first_name} is {:?} and {name} is {:?}",
+                first.dtype(),
+                t.dtype()
+            );
+        }
+        if !t.device().same_device(first.device()) {
+            candle::bail!(
+                "{op}: device mismatch, {first_name} is on {:?} and {name} is on {:?}",
+                first.device().location(),
+                t.device().location()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the tensor holds floats; on the CPU, that they are f32 or f64.
+pub(crate) fn float(op: &'static str, x: &Tensor) -> Result<()> {
+    let supported = match x.dtype() {
+        DType::F32 | DType::F64 => true,
+        DType::F16 | DType::BF16 => !x.device().is_cpu(),
+        _ => false,
+    };
+    if supported {
+        return Ok(());
+    }
+    candle::bail!(
+        "{op}: unsupported dtype {:?} on {:?}, expected f32 or f64",
+        x.dtype(),
+        x.device().location()
+    )
+}
+
+/// Checks that no dimension is zero.
+pub(crate) fn not_empty(op: &'static str, name: &str, x: &Tensor) -> Result<()> {
+    if x.elem_count() == 0 {
+        candle::bail!("{op}: {name} of shape {:?} is empty", x.shape());
+    }
+    Ok(())
+}
+
+/// Splits `len` into `parts` ranges whose lengths differ by at most one.
+pub(crate) fn part(len: usize, parts: usize, index: usize) -> std::ops::Range<usize> {
+    let (base, extra) = (len / parts, len % parts);
+    let start = index * base + index.min(extra);
+    start..start + base + usize::from(index < extra)
+}

@@ -1,0 +1,55 @@
+//! Fast, differentiable CPU operations for candle.
+//!
+//! candle's convolution and most of its backward passes run at a fraction of what a CPU can do, and
+//! some of its gradients are wrong or missing. This crate has the operations that training a
+//! convolutional network needs, as candle custom ops with backward passes written by hand: convolution
+//! (matrix products over unfolded tiles, direct loops for depthwise kernels), batch normalisation fused
+//! with its activation, pooling, losses, and forms of roots, norms and maxima whose gradient is finite
+//! everywhere. f32 and f64 on the CPU; on other devices the same functions compose candle's own
+//! operations. Results are a function of inputs and thread count, never of timing.
+//!
+//! Instruction sets (AVX2, AVX-512, NEON) are chosen at run time: no compiler flags are needed.
+//!
+//! ```
+//! use candle::{DType, Device, Tensor};
+//! use candle_nn::{Module, VarBuilder, VarMap};
+//! use phiz_kernels::{Activation, Conv2dConfig, global_avg_pool, layers};
+//!
+//! # fn main() -> candle::Result<()> {
+//! let vars = VarMap::new();
+//! let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+//! let cfg = Conv2dConfig { padding: 1, ..Default::default() };
+//! let conv = layers::conv2d_no_bias(3, 8, 3, cfg, vb.pp("conv"))?;
+//! let norm = layers::batch_norm(8, 1e-5, vb.pp("bn"))?;
+//!
+//! let images = Tensor::randn(0f32, 1., (4, 3, 16, 16), &Device::Cpu)?;
+//! let maps = norm.forward_act(&conv.forward(&images)?, Activation::Relu, true)?;
+//! let features = global_avg_pool(&maps)?;
+//! assert_eq!(features.dims(), [4, 8]);
+//! let grads = features.sqr()?.mean_all()?.backward()?;
+//! assert!(grads.get(conv.weight()).is_some());
+//! # Ok(()) }
+//! ```
+
+mod activation;
+mod conv;
+mod cpu;
+mod gemm;
+pub mod gradcheck;
+pub mod layers;
+mod linear;
+mod loss;
+mod norm;
+pub mod pairwise;
+mod pool;
+mod reduce;
+mod rows;
+pub mod safe;
+mod scratch;
+
+pub use activation::{Activation, dropout, prelu, relu, softplus};
+pub use conv::{Conv2dConfig, conv2d};
+pub use linear::linear;
+pub use loss::{cross_entropy, log_softmax};
+pub use norm::{BatchStats, batch_norm_eval, batch_norm_train};
+pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};

@@ -1,0 +1,646 @@
+//! Batch normalisation with an activation fused into the same passes.
+//!
+//! `y = act(weight * (x - mean) / sqrt(var + eps) + bias)` for every channel (Ioffe and Szegedy,
+//! 2015). A channel of the whole batch is handled by one task, so that its second pass finds it in
+//! the cache; sums run in a fixed order.
+
+use crate::activation::{self, Activation};
+use crate::cpu::{self, Real, View, for_float};
+use crate::gemm::Shared;
+use crate::reduce;
+use candle::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+use std::sync::{Arc, OnceLock};
+
+const OP: &str = "batch_norm";
+
+/// Mean and variance of a batch, one value a channel, detached from the graph.
+#[derive(Debug, Clone)]
+pub struct BatchStats {
+    /// Mean over images and pixels, (C).
+    pub mean: Tensor,
+    /// Unbiased variance over images and pixels, (C): what running statistics are updated with.
+    pub var: Tensor,
+}
+
+/// Sizes of a batch of channels.
+#[derive(Clone, Copy)]
+struct Dims {
+    batch: usize,
+    channels: usize,
+    pixels: usize,
+}
+
+impl Dims {
+    fn of(x: &Tensor) -> Result<Self> {
+        let (&batch, &channels, rest) = match x.dims() {
+            [b, c] => (b, c, &[][..]),
+            [b, c, rest @ ..] => (b, c, rest),
+            other => candle::bail!("{OP}: expected input (B, C) or (B, C, H, W), got {other:?}"),
+        };
+        Ok(Self {
+            batch,
+            channels,
+            pixels: rest.iter().product(),
+        })
+    }
+
+    fn count(&self) -> usize {
+        self.batch * self.pixels
+    }
+
+    fn len(&self) -> usize {
+        self.batch * self.channels * self.pixels
+    }
+
+    /// Where the pixels of a channel of an image start.
+    fn at(&self, image: usize, channel: usize) -> usize {
+        (image * self.channels + channel) * self.pixels
+    }
+}
+
+/// What the activation asks of the inner loops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    None,
+    Relu,
+    PRelu,
+}
+
+fn check(
+    x: &Tensor,
+    per_channel: &[(&str, &Tensor)],
+    eps: f64,
+    act: &Activation<'_>,
+) -> Result<(Dims, Kind)> {
+    cpu::float(OP, x)?;
+    cpu::not_empty(OP, "input", x)?;
+    let dims = Dims::of(x)?;
+    if eps.is_nan() || eps < 0.0 {
+        candle::bail!("{OP}: eps must not be negative, got {eps}");
+    }
+    let check = |name: &str, t: &Tensor| -> Result<()> {
+        cpu::same_kind(OP, &[("x", x), (name, t)])?;
+        if t.dims() != [dims.channels] {
+            candle::bail!(
+                "{OP}: {name} {:?} does not match the {} channels of {:?}",
+                t.shape(),
+                dims.channels,
+                x.shape()
+            );
+        }
+        Ok(())
+    };
+    for (name, t) in per_channel {
+        check(name, t)?;
+    }
+    let kind = match act {
+        Activation::None => Kind::None,
+        Activation::Relu => Kind::Relu,
+        Activation::PRelu(slope) => {
+            check("slope", slope)?;
+            Kind::PRelu
+        }
+    };
+    Ok((dims, kind))
+}
+
+/// Stacks the parameters of a channel into one operand (R, C), since an op takes three at most.
+fn stacked(weight: &Tensor, bias: &Tensor, act: &Activation<'_>) -> Result<Tensor> {
+    match act {
+        Activation::PRelu(slope) => Tensor::stack(&[weight, bias, *slope], 0),
+        _ => Tensor::stack(&[weight, bias], 0),
+    }
+}
+
+/// Normalises by the statistics of the batch, then applies the activation. Gradients reach `x`,
+/// `weight`, `bias` and the slope.
+///
+/// # Shapes
+/// `x` (B, C) or (B, C, H, W); `weight`, `bias` and the slope (C); result as `x`.
+///
+/// # Errors
+/// When shapes, dtypes or devices disagree, `eps` is negative, or a channel has fewer than two values.
+pub fn batch_norm_train(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    eps: f64,
+    act: Activation<'_>,
+) -> Result<(Tensor, BatchStats)> {
+    let (dims, kind) = check(x, &[("weight", weight), ("bias", bias)], eps, &act)?;
+    if dims.count() < 2 {
+        candle::bail!(
+            "{OP}: expected more than one value per channel when training, got input {:?}",
+            x.shape()
+        );
+    }
+    if !x.device().is_cpu() {
+        return composed_train(x, weight, bias, eps, &act);
+    }
+    let saved = Arc::new(OnceLock::new());
+    let op = Train {
+        dims,
+        kind,
+        eps,
+        saved: saved.clone(),
+    };
+    let y = x
+        .contiguous()?
+        .apply_op2(&stacked(weight, bias, &act)?.contiguous()?, op)?;
+    let Some(Saved { mean, var, .. }) = saved.get() else {
+        candle::bail!("{OP}: statistics are missing after the forward pass");
+    };
+    let unbiased = dims.count() as f64 / (dims.count() - 1) as f64;
+    let var: Vec<f64> = var.iter().map(|v| v * unbiased).collect();
+    let stat = |v: &[f64]| Tensor::new(v, x.device())?.to_dtype(x.dtype());
+    Ok((
+        y,
+        BatchStats {
+            mean: stat(mean)?,
+            var: stat(&var)?,
+        },
+    ))
+}
+
+/// Normalises by given statistics, then applies the activation. Gradients reach `x`, `weight`, `bias`
+/// and the slope; `mean` and `var` are constants.
+///
+/// # Shapes
+/// `x` (B, C) or (B, C, H, W); `mean`, `var`, `weight`, `bias` and the slope (C); result as `x`.
+///
+/// # Errors
+/// When shapes, dtypes or devices disagree, or `eps` is negative.
+pub fn batch_norm_eval(
+    x: &Tensor,
+    mean: &Tensor,
+    var: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    eps: f64,
+    act: Activation<'_>,
+) -> Result<Tensor> {
+    let given = [
+        ("mean", mean),
+        ("var", var),
+        ("weight", weight),
+        ("bias", bias),
+    ];
+    let (dims, kind) = check(x, &given, eps, &act)?;
+    if !x.device().is_cpu() {
+        return composed_eval(x, mean, var, weight, bias, eps, &act);
+    }
+    let stats = Tensor::stack(&[mean.detach(), var.detach()], 0)?.contiguous()?;
+    let params = stacked(weight, bias, &act)?.contiguous()?;
+    x.contiguous()?
+        .apply_op3(&params, &stats, Eval { dims, kind, eps })
+}
+
+/// Reshapes a per-channel tensor for broadcasting over `x`.
+fn spread(t: &Tensor, x: &Tensor) -> Result<Tensor> {
+    let mut shape = vec![1; x.rank()];
+    if let Some(c) = shape.get_mut(1) {
+        *c = t.elem_count();
+    }
+    t.reshape(shape)
+}
+
+fn activated(y: &Tensor, act: &Activation<'_>) -> Result<Tensor> {
+    match act {
+        Activation::None => Ok(y.clone()),
+        Activation::Relu => activation::composed_relu(y),
+        Activation::PRelu(slope) => activation::composed_prelu(y, slope),
+    }
+}
+
+/// [`batch_norm_train`] by candle's own operations.
+pub(crate) fn composed_train(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    eps: f64,
+    act: &Activation<'_>,
+) -> Result<(Tensor, BatchStats)> {
+    let dims = Dims::of(x)?;
+    let over: Vec<usize> = (0..x.rank()).filter(|&d| d != 1).collect();
+    let wide = match x.dtype() {
+        DType::F16 | DType::BF16 => x.to_dtype(DType::F32)?,
+        _ => x.clone(),
+    };
+    let mean = wide.mean_keepdim(over.as_slice())?;
+    let centered = wide.broadcast_sub(&mean)?;
+    let var = centered.sqr()?.mean_keepdim(over.as_slice())?;
+    let normal = centered
+        .broadcast_div(&(&var + eps)?.sqrt()?)?
+        .to_dtype(x.dtype())?;
+    let y = normal
+        .broadcast_mul(&spread(weight, x)?)?
+        .broadcast_add(&spread(bias, x)?)?;
+    let unbiased = dims.count() as f64 / (dims.count() - 1) as f64;
+    let stats = BatchStats {
+        mean: mean.flatten_all()?.detach().to_dtype(x.dtype())?,
+        var: (var.flatten_all()?.detach() * unbiased)?.to_dtype(x.dtype())?,
+    };
+    Ok((activated(&y, act)?, stats))
+}
+
+/// [`batch_norm_eval`] by candle's own operations.
+pub(crate) fn composed_eval(
+    x: &Tensor,
+    mean: &Tensor,
+    var: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    eps: f64,
+    act: &Activation<'_>,
+) -> Result<Tensor> {
+    let inverse = (var.detach() + eps)?.sqrt()?.recip()?;
+    let scale = weight.mul(&inverse)?;
+    let shift = bias.sub(&mean.detach().mul(&scale)?)?;
+    let y = x
+        .broadcast_mul(&spread(&scale, x)?)?
+        .broadcast_add(&spread(&shift, x)?)?;
+    activated(&y, act)
+}
+
+/// Statistics kept from the forward pass, in f64 (there are few of them).
+#[derive(Debug)]
+struct Saved {
+    mean: Vec<f64>,
+    /// Biased variance.
+    var: Vec<f64>,
+}
+
+/// The affine map and slope of one channel.
+#[derive(Clone, Copy)]
+struct Channel<T> {
+    scale: T,
+    shift: T,
+    slope: T,
+}
+
+impl<T: Real> Channel<T> {
+    fn new(dims: Dims, kind: Kind, params: &[T], c: usize, mean: f64, var: f64, eps: f64) -> Self {
+        let inverse = 1.0 / (var + eps).sqrt();
+        let scale = params[c].to_f64() * inverse;
+        let shift = params[dims.channels + c].to_f64() - mean * scale;
+        let slope = if kind == Kind::PRelu {
+            params[2 * dims.channels + c]
+        } else {
+            T::ZERO
+        };
+        Self {
+            scale: T::from_f64(scale),
+            shift: T::from_f64(shift),
+            slope,
+        }
+    }
+
+    /// The value before the activation; forward and backward must agree on it to the bit.
+    #[inline(always)]
+    fn affine(&self, x: T) -> T {
+        self.scale * x + self.shift
+    }
+
+    #[inline(always)]
+    fn apply(&self, kind: Kind, x: &[T], out: &mut [T]) {
+        match kind {
+            Kind::None => out
+                .iter_mut()
+                .zip(x)
+                .for_each(|(o, &x)| *o = self.affine(x)),
+            // One negative slope serves both: it is zero for ReLU, except that 0 * inf is NaN.
+            Kind::Relu => out.iter_mut().zip(x).for_each(|(o, &x)| {
+                let z = self.affine(x);
+                *o = if z <= T::ZERO { T::ZERO } else { z };
+            }),
+            Kind::PRelu => out.iter_mut().zip(x).for_each(|(o, &x)| {
+                let z = self.affine(x);
+                *o = if z <= T::ZERO { self.slope * z } else { z };
+            }),
+        }
+    }
+
+    /// The gradient before the activation.
+    #[inline(always)]
+    fn inner(&self, kind: Kind, x: T, dy: T) -> T {
+        match kind {
+            Kind::None => dy,
+            _ if self.affine(x) <= T::ZERO => self.slope * dy,
+            _ => dy,
+        }
+    }
+}
+
+/// Mean and biased variance of a channel, in two passes over cached data.
+#[inline(always)]
+fn statistics<T: Real>(dims: Dims, x: &[T], c: usize) -> (f64, f64) {
+    let count = dims.count() as f64;
+    let image = |b: usize| &x[dims.at(b, c)..dims.at(b, c) + dims.pixels];
+    if dims.pixels < 8 {
+        // Feature vectors and tiny maps: lanes would be mostly idle, and f64 costs nothing here.
+        let values = || (0..dims.batch).flat_map(|b| image(b).iter().map(|v| v.to_f64()));
+        let mean = values().sum::<f64>() / count;
+        let var = values().map(|v| (v - mean) * (v - mean)).sum::<f64>() / count;
+        return (mean, var);
+    }
+    let mut total = 0.0;
+    for b in 0..dims.batch {
+        total += reduce::sum(image(b)).to_f64();
+    }
+    let mean = total / count;
+    let center = T::from_f64(mean);
+    let mut squares = 0.0;
+    for b in 0..dims.batch {
+        squares += reduce::squares(image(b), center).to_f64();
+    }
+    // The centre was rounded to T; take the difference out again.
+    let rounding = mean - center.to_f64();
+    (mean, (squares / count - rounding * rounding).max(0.0))
+}
+
+fn channel_range(dims: Dims) -> impl IndexedParallelIterator<Item = usize> {
+    // Small problems are not worth a thread switch per channel.
+    let least = (1 << 13) / dims.count().max(1) + 1;
+    (0..dims.channels).into_par_iter().with_min_len(least)
+}
+
+/// Training op: statistics and output in one task per channel.
+struct Train {
+    dims: Dims,
+    kind: Kind,
+    eps: f64,
+    saved: Arc<OnceLock<Saved>>,
+}
+
+impl Train {
+    fn forward<T: Real>(&self, x: &[T], params: &[T]) -> Vec<T> {
+        let dims = self.dims;
+        let mut out = vec![T::ZERO; dims.len()];
+        let shared = Shared::new(&mut out);
+        let (mean, var) = channel_range(dims)
+            .map(|c| {
+                pulp::Arch::new().dispatch(|| {
+                    let (mean, var) = statistics(dims, x, c);
+                    let channel = Channel::new(dims, self.kind, params, c, mean, var, self.eps);
+                    for b in 0..dims.batch {
+                        let at = dims.at(b, c);
+                        // SAFETY: each task writes the pixels of its own channel.
+                        let out = unsafe { shared.part(at, dims.pixels) };
+                        channel.apply(self.kind, &x[at..at + dims.pixels], out);
+                    }
+                    (mean, var)
+                })
+            })
+            .unzip();
+        // An op runs forward once; a second run would compute the same.
+        let _ = self.saved.set(Saved { mean, var });
+        out
+    }
+}
+
+/// Sums of one channel over the batch: of the inner gradient, of its product with the normalised
+/// input, and of the slope's gradient.
+#[derive(Default)]
+struct Sums {
+    bias: f64,
+    weight: f64,
+    slope: f64,
+}
+
+#[inline(always)]
+fn sums<T: Real>(
+    dims: Dims,
+    kind: Kind,
+    channel: &Channel<T>,
+    center: T,
+    inverse: f64,
+    (x, dy): (&[T], &[T]),
+    c: usize,
+) -> Sums {
+    const LANES: usize = 16;
+    let mut total = Sums::default();
+    let mut weight = 0.0;
+    for b in 0..dims.batch {
+        let at = dims.at(b, c);
+        let (x, dy) = (&x[at..at + dims.pixels], &dy[at..at + dims.pixels]);
+        let mut acc = [[T::ZERO; LANES]; 3];
+        let mut add = |l: usize, x: T, dy: T| {
+            let inner = channel.inner(kind, x, dy);
+            acc[0][l] += inner;
+            acc[1][l] += inner * (x - center);
+            if kind == Kind::PRelu {
+                let z = channel.affine(x);
+                acc[2][l] += if z <= T::ZERO { z * dy } else { T::ZERO };
+            }
+        };
+        let mut xs = x.chunks_exact(LANES);
+        let mut dys = dy.chunks_exact(LANES);
+        for (x, dy) in (&mut xs).zip(&mut dys) {
+            for l in 0..LANES {
+                add(l, x[l], dy[l]);
+            }
+        }
+        for (l, (&x, &dy)) in xs.remainder().iter().zip(dys.remainder()).enumerate() {
+            add(l, x, dy);
+        }
+        let [bias, product, slope] = acc.map(|a| a.iter().map(|v| v.to_f64()).sum::<f64>());
+        total.bias += bias;
+        weight += product;
+        total.slope += slope;
+    }
+    total.weight = weight * inverse;
+    total
+}
+
+/// Gradients of input and stacked parameters.
+///
+/// With `train`, the statistics depend on the input:
+/// `dx = weight * inverse / n * (n dz - sum(dz) - xhat * sum(dz xhat))`.
+fn backward<T: Real>(
+    dims: Dims,
+    kind: Kind,
+    eps: f64,
+    saved: &Saved,
+    train: bool,
+    wants: bool,
+    (x, params, dy): (&[T], &[T], &[T]),
+) -> (Option<Vec<T>>, Vec<T>) {
+    let mut out = wants.then(|| vec![T::ZERO; dims.len()]);
+    let shared = out.as_mut().map(|v| Shared::new(v));
+    let per_channel: Vec<Sums> = channel_range(dims)
+        .map(|c| {
+            let (mean, var) = (saved.mean[c], saved.var[c]);
+            let inverse = 1.0 / (var + eps).sqrt();
+            let channel = Channel::new(dims, kind, params, c, mean, var, eps);
+            let center = T::from_f64(mean);
+            pulp::Arch::new().dispatch(|| {
+                let sums = sums(dims, kind, &channel, center, inverse, (x, dy), c);
+                let Some(shared) = &shared else { return sums };
+                let count = dims.count() as f64;
+                let gain = params[c].to_f64() * inverse;
+                let (slant, offset) = if train {
+                    (
+                        -gain * inverse * sums.weight / count,
+                        -gain * sums.bias / count,
+                    )
+                } else {
+                    (0.0, 0.0)
+                };
+                let (gain, slant, offset) =
+                    (T::from_f64(gain), T::from_f64(slant), T::from_f64(offset));
+                for b in 0..dims.batch {
+                    let at = dims.at(b, c);
+                    // SAFETY: each task writes the pixels of its own channel.
+                    let out = unsafe { shared.part(at, dims.pixels) };
+                    let (x, dy) = (&x[at..at + dims.pixels], &dy[at..at + dims.pixels]);
+                    for ((d, &x), &dy) in out.iter_mut().zip(x).zip(dy) {
+                        let inner = channel.inner(kind, x, dy);
+                        *d = gain * inner + (slant * (x - center) + offset);
+                    }
+                }
+                sums
+            })
+        })
+        .collect();
+    let mut grads: Vec<T> = Vec::with_capacity(params.len());
+    grads.extend(per_channel.iter().map(|s| T::from_f64(s.weight)));
+    grads.extend(per_channel.iter().map(|s| T::from_f64(s.bias)));
+    if kind == Kind::PRelu {
+        grads.extend(per_channel.iter().map(|s| T::from_f64(s.slope)));
+    }
+    (out, grads)
+}
+
+/// [`backward`] on tensors.
+fn backward_tensors(
+    (dims, kind, eps): (Dims, Kind, f64),
+    saved: &Saved,
+    train: bool,
+    x: &Tensor,
+    params: &Tensor,
+    grad: &Tensor,
+) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    let grad = grad.contiguous()?;
+    for_float!(x.dtype(), OP, T => {
+        let (xs, ps, dy) = (View::of(x), View::of(params), View::of(&grad));
+        let slices = (xs.slice::<T>(OP)?, ps.slice::<T>(OP)?, dy.slice::<T>(OP)?);
+        let (dx, dp) = backward(dims, kind, eps, saved, train, x.track_op(), slices);
+        let dx = dx.map(|dx| cpu::tensor(dx, x.shape())).transpose()?;
+        Ok((dx, Some(cpu::tensor(dp, params.shape())?)))
+    })
+}
+
+impl CustomOp2 for Train {
+    fn name(&self) -> &'static str {
+        OP
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        p: &CpuStorage,
+        pl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        use candle::backend::BackendStorage;
+        for_float!(x.dtype(), OP, T => {
+            let out = self.forward::<T>(cpu::operand(OP, x, xl)?, cpu::operand(OP, p, pl)?);
+            Ok((T::to_cpu_storage_owned(out), xl.shape().clone()))
+        })
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        params: &Tensor,
+        _res: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let Some(saved) = self.saved.get() else {
+            candle::bail!("{OP}: backward before forward");
+        };
+        backward_tensors(
+            (self.dims, self.kind, self.eps),
+            saved,
+            true,
+            x,
+            params,
+            grad,
+        )
+    }
+}
+
+/// Inference op: statistics are an operand without gradient.
+struct Eval {
+    dims: Dims,
+    kind: Kind,
+    eps: f64,
+}
+
+impl Eval {
+    fn saved<T: Real>(&self, stats: &[T]) -> Saved {
+        let values: Vec<f64> = stats.iter().map(|v| v.to_f64()).collect();
+        let (mean, var) = values.split_at(self.dims.channels);
+        Saved {
+            mean: mean.to_vec(),
+            var: var.to_vec(),
+        }
+    }
+}
+
+impl CustomOp3 for Eval {
+    fn name(&self) -> &'static str {
+        OP
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        p: &CpuStorage,
+        pl: &Layout,
+        s: &CpuStorage,
+        sl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        use candle::backend::BackendStorage;
+        for_float!(x.dtype(), OP, T => {
+            let params = cpu::operand::<T>(OP, p, pl)?;
+            let saved = self.saved(cpu::operand::<T>(OP, s, sl)?);
+            let dims = self.dims;
+            let channels: Vec<_> = (0..dims.channels)
+                .map(|c| {
+                    let (mean, var) = (saved.mean[c], saved.var[c]);
+                    Channel::new(dims, self.kind, params, c, mean, var, self.eps)
+                })
+                .collect();
+            let data = cpu::operand::<T>(OP, x, xl)?;
+            let mut out = vec![T::ZERO; dims.len()];
+            out.par_chunks_mut(dims.pixels)
+                .zip(data.par_chunks(dims.pixels))
+                .with_min_len((1 << 13) / dims.pixels + 1)
+                .enumerate()
+                .for_each(|(plane, (out, x))| {
+                    let channel = channels[plane % dims.channels];
+                    pulp::Arch::new().dispatch(|| channel.apply(self.kind, x, out));
+                });
+            Ok((T::to_cpu_storage_owned(out), xl.shape().clone()))
+        })
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        params: &Tensor,
+        stats: &Tensor,
+        _res: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let saved = for_float!(x.dtype(), OP, T => {
+            self.saved(View::of(stats).slice::<T>(OP)?)
+        });
+        let spec = (self.dims, self.kind, self.eps);
+        let (dx, dp) = backward_tensors(spec, &saved, false, x, params, grad)?;
+        Ok((dx, dp, None))
+    }
+}
