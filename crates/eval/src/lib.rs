@@ -1,0 +1,74 @@
+//! Metrics and protocols over embeddings, predictions and labels.
+//!
+//! This crate knows no model: it takes a table of embeddings ([`Embeddings`], read from safetensors or npy files) and
+//! says how good they are, exactly, with intervals, by a protocol that is named in the result.
+//!
+//! * [`verify_all_pairs`], [`verify_pairs`]: ROC, AUC, equal error rate, true accept rate at a false accept rate;
+//! * [`retrieve`]: rank-1, R-precision, MAP@R, recall@k, CMC;
+//! * [`Classification`]: accuracies, macro F1, confusion matrix, log-loss;
+//! * [`BootstrapConfig`]: intervals over whole identities; [`mean_sd_ci95`]: over repeated runs;
+//! * [`Protocol`] and [`evaluate`]: all of these by name, with a result that serialises;
+//! * [`report`]: one HTML file that opens offline.
+//!
+//! ```
+//! use phiz_eval::{Embeddings, EvaluateOptions, Protocol, evaluate};
+//!
+//! // Four images of two people.
+//! let embeddings = Embeddings::new(vec![1.0, 0.0, 0.9, 0.1, 0.0, 1.0, 0.2, 0.9], 2)?
+//!     .with_labels("labels", vec![1, 1, 2, 2])?;
+//! let protocol: Protocol = "verification-all-pairs".parse()?;
+//! let result = evaluate(&protocol, &embeddings, &EvaluateOptions::default())?;
+//! assert_eq!(result.metrics["auc"], 1.0);
+//! assert_eq!(result.undefined["tar@far=1e-1"], "needs 10 impostor pairs, there are 4");
+//! # Ok::<(), phiz_eval::Error>(())
+//! ```
+//!
+//! # Figures that programs disagree on
+//!
+//! * **TAR at FAR** is the largest acceptance whose FAR does not exceed the target. Programs that take the nearest point
+//!   of the curve may exceed it. It is undefined below 1/FAR impostor pairs.
+//! * **EER** is read off the exact curve with straight lines between its corners.
+//! * **Ties** count half in the AUC. Scores are rounded to 2^-40 of their range, so that pairs whose scores are equal in
+//!   exact arithmetic are tied; scikit-learn compares floats as they come, and on such input its value depends on the
+//!   order in which a matrix product was summed.
+//! * **scikit-learn's `roc_curve`** drops collinear points by default and begins at an infinite threshold since 1.3 (the
+//!   largest score plus one before); neither changes the area. `det_curve` drops points whose rates both stand still.
+//!   `balanced_accuracy_score` warns about a class that is predicted but never occurs and leaves it out, while
+//!   `f1_score(average="macro")` counts it with 0. `log_loss` clips probabilities at the epsilon of their type.
+
+mod bootstrap;
+mod classification;
+mod elements;
+mod embeddings;
+mod error;
+mod files;
+mod npy;
+mod pairs;
+mod projection;
+mod protocol;
+pub mod report;
+mod retrieval;
+mod roc;
+mod safetensors_file;
+mod score;
+mod stats;
+mod verification;
+
+pub use bootstrap::{
+    BootstrapConfig, cluster_mean_interval, cluster_weights, percentile_interval,
+};
+pub use classification::{Classification, Confusion};
+pub use embeddings::{Embeddings, Logits};
+pub use error::{Error, ErrorKind, Result};
+pub use npy::labels_from_npy;
+pub use pairs::{Pair, PairList};
+pub use projection::{Projection, principal_plane};
+pub use protocol::{Curves, EvaluateOptions, Evaluation, Protocol, evaluate};
+pub use retrieval::{Retrieval, RetrievalConfig, retrieve};
+pub use roc::{CurvePoint, EqualError, Roc, RocPoint, TarAtFar};
+pub use score::{Score, ScoreHistogram};
+pub use stats::{Summary, mean_sd_ci95};
+pub use verification::{
+    FoldAccuracy, MAX_BOOTSTRAP_PAIRS, ScoredPair, Verification, VerificationConfig, tar_name,
+    verify_all_pairs, verify_pairs,
+};
