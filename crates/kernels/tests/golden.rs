@@ -1,0 +1,150 @@
+//! Values and gradients against PyTorch in f64, on contiguous and strided inputs, and in f32.
+
+use candle::{DType, Device, Result, Tensor, Var};
+use phiz_kernels::{self as k, Activation, Conv2dConfig, pairwise, safe};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+fn cases() -> Vec<Value> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/kernels/golden.json");
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn numbers(v: &Value) -> Vec<f64> {
+    v.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
+}
+
+fn tensor(v: &Value) -> Result<Tensor> {
+    let shape: Vec<usize> = numbers(&v["shape"]).into_iter().map(|d| d as usize).collect();
+    Tensor::from_vec(numbers(&v["data"]), shape, &Device::Cpu)
+}
+
+fn size(options: &Value, name: &str) -> usize {
+    options[name].as_u64().unwrap() as usize
+}
+
+fn call(case: &Value, inputs: &BTreeMap<String, Tensor>, dtype: DType) -> Result<Tensor> {
+    let options = &case["options"];
+    let get = |name: &str| &inputs[name];
+    let x = inputs.get("x").or_else(|| inputs.get("a")).unwrap();
+    let act = || match options["act"].as_str().unwrap() {
+        "none" => Activation::None,
+        "relu" => Activation::Relu,
+        _ => Activation::PRelu(get("slope")),
+    };
+    let eps = options["eps"].as_f64().unwrap_or(0.0);
+    let stat = |name: &str| tensor(&case["statistics"][name])?.to_dtype(dtype);
+    match case["function"].as_str().unwrap() {
+        "conv2d" => {
+            let cfg = Conv2dConfig {
+                padding: size(options, "padding"),
+                stride: size(options, "stride"),
+                dilation: size(options, "dilation"),
+                groups: size(options, "groups"),
+            };
+            k::conv2d(x, get("weight"), inputs.get("bias"), cfg)
+        }
+        "batch_norm_train" => {
+            let (y, stats) = k::batch_norm_train(x, get("weight"), get("bias"), eps, act())?;
+            let tolerance = if dtype == DType::F64 { 1e-11 } else { 1e-5 };
+            close("mean", &stats.mean, &stat("mean")?, tolerance)?;
+            close("var", &stats.var, &stat("var")?, tolerance)?;
+            Ok(y)
+        }
+        "batch_norm_eval" => {
+            let (mean, var) = (stat("mean")?, stat("var")?);
+            k::batch_norm_eval(x, &mean, &var, get("weight"), get("bias"), eps, act())
+        }
+        "relu" => k::relu(x),
+        "prelu" => k::prelu(x, get("slope")),
+        "softplus" => k::softplus(x),
+        "linear" => k::linear(x, get("weight"), inputs.get("bias")),
+        name @ ("max_pool2d" | "avg_pool2d") => {
+            let pool = if name == "max_pool2d" { k::max_pool2d } else { k::avg_pool2d };
+            pool(x, size(options, "kernel"), size(options, "stride"), size(options, "padding"))
+        }
+        "global_avg_pool" => k::global_avg_pool(x),
+        "log_softmax" => k::log_softmax(x),
+        "softmax_last_dim" => safe::softmax_last_dim(x),
+        "cross_entropy" => {
+            let target: Vec<u32> = numbers(&options["target"]).iter().map(|&v| v as u32).collect();
+            let target = Tensor::new(target, &Device::Cpu)?;
+            k::cross_entropy(x, &target, options["smoothing"].as_f64().unwrap())
+        }
+        "sqrt" => safe::sqrt(x),
+        "acos" => safe::acos(x),
+        "norm_last_dim" => safe::norm_last_dim(x),
+        "normalize_last_dim" => safe::normalize_last_dim(x),
+        "log_sum_exp_last_dim" => safe::log_sum_exp_last_dim(x),
+        "max_last_dim" => safe::max_last_dim(x),
+        "sq_distances" => pairwise::sq_distances(x, get("b")),
+        "cosine" => pairwise::cosine(x, get("b")),
+        other => panic!("unknown function {other}"),
+    }
+}
+
+/// Largest difference, relative to the largest expected magnitude (at least 1).
+fn close(what: &str, ours: &Tensor, expected: &Tensor, tolerance: f64) -> Result<()> {
+    assert_eq!(ours.dims(), expected.dims(), "{what}: shape");
+    let ours = ours.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
+    let expected = expected.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
+    let scale = expected.iter().fold(1.0f64, |m, v| m.max(v.abs()));
+    for (i, (a, b)) in ours.iter().zip(&expected).enumerate() {
+        assert!((a - b).abs() <= tolerance * scale, "{what}: element {i}: {a}, expected {b}");
+    }
+    Ok(())
+}
+
+/// The same values behind other strides: the first and last dimension exchanged in memory, with an
+/// offset into a larger buffer.
+fn strided(t: &Tensor) -> Result<Tensor> {
+    if t.rank() < 2 {
+        let doubled = Tensor::stack(&[t, t], 0)?;
+        return doubled.narrow(0, 1, 1)?.squeeze(0);
+    }
+    let last = t.rank() - 1;
+    let moved = t.transpose(0, last)?.contiguous()?;
+    Tensor::cat(&[&moved, &moved], 0)?.narrow(0, moved.dim(0)?, moved.dim(0)?)?.transpose(0, last)
+}
+
+fn run(dtype: DType, tolerance: f64, stride_inputs: bool) -> Result<()> {
+    for (index, case) in cases().iter().enumerate() {
+        let name = format!("case {index} {} {}", case["function"], case["options"]);
+        let mut vars = BTreeMap::new();
+        let mut inputs = BTreeMap::new();
+        for (key, value) in case["inputs"].as_object().unwrap() {
+            let var = Var::from_tensor(&tensor(value)?.to_dtype(dtype)?)?;
+            let seen = if stride_inputs { strided(&var)? } else { var.as_tensor().clone() };
+            inputs.insert(key.clone(), seen);
+            vars.insert(key.clone(), var);
+        }
+        let y = call(case, &inputs, dtype)?;
+        assert_eq!(y.dtype(), dtype, "{name}");
+        close(&name, &y, &tensor(&case["output"])?, tolerance)?;
+        let mut cotangent = tensor(&case["cotangent"])?.to_dtype(dtype)?;
+        if stride_inputs && y.rank() > 0 {
+            cotangent = strided(&cotangent)?;
+        }
+        let grads = y.mul(&cotangent)?.sum_all()?.backward()?;
+        for (key, expected) in case["gradients"].as_object().unwrap() {
+            let Some(grad) = grads.get(&vars[key]) else { panic!("{name}: no gradient of {key}") };
+            close(&format!("{name}, gradient of {key}"), grad, &tensor(expected)?, tolerance)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn f64_matches_pytorch() -> Result<()> {
+    run(DType::F64, 1e-10, false)
+}
+
+#[test]
+fn f64_matches_pytorch_on_strided_inputs() -> Result<()> {
+    run(DType::F64, 1e-10, true)
+}
+
+#[test]
+fn f32_stays_close_to_pytorch_in_f64() -> Result<()> {
+    run(DType::F32, 2e-5, false)
+}
