@@ -14,6 +14,7 @@
 //! | [`in_batch_tuplets`] | identity-aware tuplets of any labelled batch |
 //! | [`batch_hard`], [`semi_hard`], [`margin_triplets`], [`all_triplets`] | triplets |
 //! | [`n_pair_tuplets`] | one pair a class, the other classes' positives as negatives |
+//! | [`class_tuplets`] | each class a cluster, everything else its negatives |
 //! | [`all_pairs`] | every positive and negative pair |
 //!
 //! All randomness is counter based: it comes from the generator handed in, or from a seed and a step, never from what was
@@ -55,4 +56,4 @@ pub use sampler::{NegativeSource, TupletBatch, TupletConfig, TupletSampler};
 pub use triplets::{
     Distance, MarginMinerConfig, TripletKind, all_triplets, batch_hard, margin_triplets, semi_hard,
 };
-pub use tuples::{Pairs, Triplets, Tuplet, Tuplets, all_pairs};
+pub use tuples::{Pairs, Triplets, Tuplet, Tuplets, all_pairs, class_tuplets};

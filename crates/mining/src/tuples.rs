@@ -197,6 +197,31 @@ impl<'a> IntoIterator for &'a Tuplets {
     }
 }
 
+/// One tuplet for each class of a batch that has two items: the class is the cluster, every other item a negative.
+///
+/// The query is the class's first item and the rest its positives; classes come in ascending order of their label. This is
+/// the tuple rule of cluster losses that know one label only. One class alone gives a tuplet without negatives.
+pub fn class_tuplets(labels: &[u32]) -> Tuplets {
+    let mut classes = std::collections::BTreeMap::<u32, Vec<u32>>::new();
+    for (i, &label) in (0u32..).zip(labels) {
+        classes.entry(label).or_default().push(i);
+    }
+    let tuplet = |(label, items): (u32, Vec<u32>)| {
+        let (&query, positives) = items.split_first()?;
+        let negatives = (0u32..)
+            .zip(labels)
+            .filter(|&(_, &l)| l != label)
+            .map(|(i, _)| i)
+            .collect();
+        (!positives.is_empty()).then(|| Tuplet {
+            query,
+            positives: positives.to_vec(),
+            negatives,
+        })
+    };
+    classes.into_iter().filter_map(tuplet).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,6 +284,23 @@ mod tests {
                 .to_string()
                 .contains("negative 7")
         );
+    }
+
+    #[test]
+    fn classes_become_clusters() {
+        let t = class_tuplets(&[7, 3, 7, 5, 3]);
+        let three = Tuplet {
+            query: 1,
+            positives: vec![4],
+            negatives: vec![0, 2, 3],
+        };
+        let seven = Tuplet {
+            query: 0,
+            positives: vec![2],
+            negatives: vec![1, 3, 4],
+        };
+        assert_eq!(t.0, [three, seven], "class 5 has no second item");
+        assert_eq!(class_tuplets(&[1, 1]).0[0].negatives, []);
     }
 
     #[test]
