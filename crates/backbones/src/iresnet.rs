@@ -4,14 +4,17 @@
 //! 256 and 512 channels, each of which halves the map in its first block. Block: `bn1` -> `conv1`
 //! 3 x 3 -> `bn2` -> `prelu` -> `conv2` 3 x 3 (stride here) -> `bn3`, plus the block's input,
 //! through a 1 x 1 convolution and a norm where the shape changes; nothing after the sum. Tail:
-//! `bn2`, flatten, dropout, `fc`, `features` (a batch norm whose scale is fixed at 1).
+//! `bn2`, flatten, dropout, `fc`, `features` (a batch norm whose scale is fixed at 1; state dicts
+//! hold it all the same as `features.weight`, see [`from_pytorch`] and [`to_pytorch`]).
 //!
 //! Convolutions have no bias and start from N(0, 0.1). Norms use eps 1e-5.
 //!
 //! Source: insightface, `recognition/arcface_torch`; the block is from Han, Kim and Kim,
 //! "Deep Pyramidal Residual Networks" (CVPR 2017), as used by Deng et al., "ArcFace" (CVPR 2019).
 
-use candle::{Module, Result, Tensor};
+use std::collections::BTreeMap;
+
+use candle::{DType, Device, Module, Result, Tensor};
 use candle_nn::{Init, ModuleT, VarBuilder};
 use phiz_kernels::layers::{BatchNorm, BatchNormConfig, Linear, batch_norm};
 use phiz_kernels::{Activation, dropout};
@@ -23,6 +26,9 @@ const INIT: Init = Init::Randn {
     mean: 0.,
     stdev: 0.1,
 };
+
+/// The scale of the last norm: in state dicts, but neither learned here nor asked for.
+const FIXED: &str = "features.weight";
 
 /// Shape of an [`IResNet`]; the default is the published one.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -293,4 +299,34 @@ pub fn iresnet50(config: IResNetConfig, vb: VarBuilder) -> Result<IResNet> {
 /// As [`IResNet::new`].
 pub fn iresnet100(config: IResNetConfig, vb: VarBuilder) -> Result<IResNet> {
     IResNet::new([3, 13, 30, 3], config, vb)
+}
+
+/// Takes the fixed scale out of a loaded state dict, which then holds exactly what an [`IResNet`] asks for.
+///
+/// # Errors
+/// When the scale is not 1 everywhere: such a network computes something else.
+pub fn from_pytorch(mut tensors: BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>> {
+    if let Some(scale) = tensors.remove(FIXED) {
+        let values = scale
+            .flatten_all()?
+            .to_dtype(DType::F64)?
+            .to_vec1::<f64>()?;
+        if let Some((i, v)) = values.iter().enumerate().find(|(_, v)| **v != 1.) {
+            candle::bail!("{FIXED} must be 1 everywhere, its entry {i} is {v}")
+        }
+    }
+    Ok(tensors)
+}
+
+/// Puts the fixed scale back, so that PyTorch's strict `load_state_dict` finds every name.
+///
+/// # Errors
+/// When `features.bias`, which gives its length, is missing.
+pub fn to_pytorch(mut tensors: BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>> {
+    let Some(bias) = tensors.get("features.bias") else {
+        candle::bail!("features.bias is missing: these are not the parameters of an IResNet")
+    };
+    let scale = Tensor::ones(bias.dims1()?, bias.dtype(), &Device::Cpu)?;
+    tensors.insert(FIXED.to_owned(), scale);
+    Ok(tensors)
 }

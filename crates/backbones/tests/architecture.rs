@@ -1,4 +1,7 @@
 //! Names, shapes, parameter counts and cost against the PyTorch statement and published figures.
+//! The published costs count norms and activations as well, hence the tolerances.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod common;
 
@@ -69,7 +72,7 @@ fn iresnet_lists_counts_and_cost() {
 #[test]
 fn mobilefacenet_lists_counts_and_cost() {
     let cfg = MobileFaceNetConfig::default();
-    check("mobilefacenet", 2_059_520, (0.45, 0.005), |vb| {
+    check("mobilefacenet", 2_059_520, (0.45, 0.015), |vb| {
         Ok(mobilefacenet(cfg, vb)?.macs())
     });
     let large = MobileFaceNetConfig::large();

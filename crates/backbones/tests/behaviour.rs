@@ -1,5 +1,7 @@
 //! What a user relies on: shapes, gradients everywhere, two modes, one-line errors.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod common;
 
 use candle::{D, DType, Tensor};
@@ -104,7 +106,8 @@ fn every_variable_of_expression_net_gets_a_gradient() {
         let out = network
             .forward_t(&images(&[6, 1, 48, 48], DType::F32), true)
             .unwrap();
-        every_variable_has_gradient(&joint(&out), &trainable(&vars)).unwrap();
+        let grads = joint(&out).backward().unwrap();
+        every_variable_has_gradient(&grads, &trainable(&vars)).unwrap();
     }
 }
 
@@ -118,7 +121,7 @@ fn every_variable_of_the_face_networks_gets_a_gradient() {
         .into_iter()
         .filter(|(name, _)| name != "features.weight")
         .collect::<Vec<_>>();
-    every_variable_has_gradient(&loss, &learned).unwrap();
+    every_variable_has_gradient(&loss.backward().unwrap(), &learned).unwrap();
 
     let (vb, vars) = filled(DType::F32);
     let network = MobileFaceNet::new(
@@ -129,11 +132,8 @@ fn every_variable_of_the_face_networks_gets_a_gradient() {
         vb,
     )
     .unwrap();
-    every_variable_has_gradient(
-        &spread(&network.forward_t(&x, true).unwrap()),
-        &trainable(&vars),
-    )
-    .unwrap();
+    let loss = spread(&network.forward_t(&x, true).unwrap());
+    every_variable_has_gradient(&loss.backward().unwrap(), &trainable(&vars)).unwrap();
 }
 
 /// A scalar that is not constant under batch norm, as a plain sum or sum of squares would be.

@@ -1,5 +1,7 @@
 //! Outputs, gradients and running statistics against PyTorch in f64, see `fixtures/backbones/make.py`.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod common;
 
 use candle::{DType, Result, Tensor};

@@ -1,5 +1,7 @@
 //! Checkpoints: both formats, wrappers, round trip, and files that are not what they seem.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod common;
 
 use std::collections::BTreeMap;
@@ -8,7 +10,9 @@ use std::path::PathBuf;
 use candle::{DType, Device, Tensor};
 use candle_nn::ModuleT;
 use common::{filled, fixture, flat, images, tensor, value};
-use phiz_backbones::{IResNet, IResNetConfig, load_pytorch, save_pytorch, select, var_builder};
+use phiz_backbones::{
+    IResNet, IResNetConfig, iresnet, load_pytorch, save_pytorch, select, var_builder,
+};
 
 const CONFIG: IResNetConfig = IResNetConfig {
     image_size: 16,
@@ -77,6 +81,37 @@ fn a_loaded_network_computes_what_the_filled_one_does() {
             .unwrap();
         assert_eq!(flat(&got), flat(&want), "{file}");
     }
+}
+
+#[test]
+fn the_fixed_scale_goes_out_and_comes_back() {
+    let file = load_pytorch(fixture("weights.safetensors")).unwrap();
+    let ours = iresnet::from_pytorch(file.clone()).unwrap();
+    let asked = filled(DType::F32);
+    IResNet::new([1, 1, 1, 1], CONFIG, asked.0).unwrap();
+    assert!(ours.keys().eq(asked.1.lock().unwrap().keys()));
+    let theirs = iresnet::to_pytorch(ours).unwrap();
+    assert!(theirs.keys().eq(file.keys()));
+    assert_eq!(
+        flat(&theirs["features.weight"]),
+        flat(&file["features.weight"])
+    );
+    let scaled = BTreeMap::from([(
+        "features.weight".to_owned(),
+        (&file["features.weight"] * 2.).unwrap(),
+    )]);
+    assert!(
+        iresnet::from_pytorch(scaled.clone())
+            .unwrap_err()
+            .to_string()
+            .contains("entry 0 is 2")
+    );
+    assert!(
+        iresnet::to_pytorch(scaled)
+            .unwrap_err()
+            .to_string()
+            .contains("features.bias")
+    );
 }
 
 #[test]

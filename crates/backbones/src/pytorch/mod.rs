@@ -12,20 +12,19 @@
 //! the usual keys. The pickle inside is read as data: names of classes and functions stay names,
 //! nothing is ever called.
 
+mod archive;
+mod pickle;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use candle::pickle::{PthTensors, read_pth_tensor_info};
 use candle::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
 
 /// Wrappers that put their name in front of every parameter.
 const PREFIXES: [&str; 4] = ["module.", "backbone.", "model.", "_orig_mod."];
-
-/// Keys under which training scripts keep the state dict, in the order they are tried.
-const KEYS: [&str; 5] = ["state_dict", "model_state_dict", "model", "backbone", "net"];
 
 /// Reads a checkpoint to host memory, tidied as the [module text](self) says.
 ///
@@ -41,7 +40,8 @@ pub fn load_pytorch(path: impl AsRef<Path>) -> Result<BTreeMap<String, Tensor>> 
             .map_err(|e| trouble(path, format_args!("not a sound safetensors file: {e}")))?
             .into_iter()
             .collect(),
-        Format::Zip => read_zip(path)?,
+        Format::Zip => archive::read(path)
+            .map_err(|e| trouble(path, format_args!("not a sound torch.save archive: {e}")))?,
     };
     let tensors = strip_prefixes(tensors)
         .into_iter()
@@ -132,55 +132,6 @@ fn format_of(path: &Path) -> Result<Format> {
             "is neither safetensors nor a zip archive of torch.save",
         )),
     }
-}
-
-fn read_zip(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    // candle's reader takes some malformed argument tuples apart without looking at their length.
-    // Its state is thrown away with the error, so nothing half-made is seen.
-    std::panic::catch_unwind(|| read_zip_unguarded(path))
-        .unwrap_or_else(|_| candle::bail!("malformed pickle"))
-        .map_err(|e| trouble(path, format_args!("not a sound torch.save archive: {e}")))
-}
-
-fn read_zip_unguarded(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let length = std::fs::metadata(path)?.len();
-    let mut key = None;
-    let mut infos = read_pth_tensor_info(path, false, None)?;
-    for candidate in KEYS {
-        if !infos.is_empty() {
-            break;
-        }
-        // An error says that the key is absent: the next one is tried.
-        if let Ok(found) = read_pth_tensor_info(path, false, Some(candidate)) {
-            key = Some(candidate);
-            infos = found;
-        }
-    }
-    for info in &infos {
-        let size = info
-            .layout
-            .dims()
-            .iter()
-            .try_fold(info.dtype.size_in_bytes() as u64, |n, &d| {
-                n.checked_mul(d as u64)
-            });
-        // `torch.save` stores without compression, so no tensor is larger than the file.
-        if size.is_none_or(|size| size > length) {
-            candle::bail!(
-                "tensor {} of shape {:?} is larger than the file ({length} bytes)",
-                info.name,
-                info.layout.dims()
-            )
-        }
-    }
-    let archive = PthTensors::new(path, key)?;
-    let mut tensors = BTreeMap::new();
-    for info in infos {
-        if let Some(tensor) = archive.get(&info.name)? {
-            tensors.insert(info.name, tensor);
-        }
-    }
-    Ok(tensors)
 }
 
 fn strip_prefixes(mut tensors: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
