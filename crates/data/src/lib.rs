@@ -1,0 +1,90 @@
+//! Datasets, file formats, augmentation, splits and loading: from a line like `folder:faces` to batches of tensors.
+//!
+//! A [`Spec`] names a data set in one line and opens it as a [`Dataset`]: indexed images with typed [`Labels`].
+//! [`load_batches`] decodes on worker threads what a plan asks for and hands batches out in the plan's order;
+//! [`identity_folds`] and its neighbours split by subject. Everything random is counter based, a function of a seed
+//! and a position: neither the number of threads nor an interruption changes a run.
+//!
+//! ```
+//! use phiz_data::{Spec, Subset, Transform, Augment, epoch_batches, load_batches, split_by_identity};
+//! use std::sync::Arc;
+//!
+//! # fn main() -> phiz_data::Result<()> {
+//! let faces = "synth:identities=4,per_expression=1,size=32".parse::<Spec>()?.open()?;
+//! let (train, test) = split_by_identity(faces.labels().codes("identity")?, 0.25, 1)?;
+//! let train: Arc<_> = Arc::new(Subset::new(faces, train)?);
+//! let transform = Transform { augment: Augment::mild(), ..Transform::new(32, 32, 3) };
+//! let plan = epoch_batches(21, 8, 1, 0).take(3);
+//! for batch in load_batches(train, plan, transform, 1, &candle::Device::Cpu, 2, 4) {
+//!     let batch = batch?;
+//!     assert_eq!(batch.images.dims(), [8, 3, 32, 32]);
+//! }
+//! # assert_eq!(test.len(), 7);
+//! # Ok(()) }
+//! ```
+//!
+//! # Sources
+//!
+//! [`catalogue`] lists them. Photographs of people are fetched to the user's cache ([`cache_dir`]), checked against
+//! pinned digests, and never part of this repository.
+//!
+//! # Files from elsewhere
+//!
+//! Readers take hostile input: they do not panic, and allocate in proportion to what is there, not to what a header
+//! claims. Every error is one line that names file and record.
+//!
+//! # Features
+//!
+//! * `hub`: `hub:OWNER/NAME` and `parquet:PATH`, through hf-hub and the parquet crate. Off by default: its dependencies
+//!   take many minutes to build.
+
+mod dataset;
+mod decode;
+mod error;
+mod export;
+mod fetch;
+mod folder;
+#[cfg(feature = "hub")]
+mod hub;
+pub mod idx;
+pub mod index;
+mod info;
+mod labels;
+mod loader;
+pub mod mnist;
+pub mod orl;
+#[cfg(feature = "hub")]
+pub mod parquet_images;
+mod resize;
+mod rng;
+mod spec;
+mod split;
+mod synthetic;
+mod transform;
+
+pub use dataset::{Dataset, InMemory, Subset, check};
+pub use decode::{
+    EXTENSIONS, MAX_FILE_BYTES, MAX_PIXELS, decode_image, encode_png, jpeg_is_complete, read_image,
+};
+pub use error::{Error, ErrorKind, Result};
+pub use export::write_folder;
+pub use fetch::{CACHE_VARIABLE, cache_dir, fetch};
+pub use folder::Folder;
+#[cfg(feature = "hub")]
+pub use hub::open_hub;
+pub use info::{Info, LabelInfo, info};
+pub use labels::{Column, Labels, natural_cmp};
+pub use loader::{
+    Batch, Loader, augment_rng, epoch_batches, epoch_order, load_batches, load_images,
+    sequential_batches,
+};
+pub use orl::{Orl, fetch_orl};
+pub use phiz_synth::Image;
+pub use resize::resize;
+pub use rng::stream_rng;
+pub use spec::{FASHION_FOLDER, Source, Spec, catalogue, synth_keys};
+pub use split::{
+    Split, assert_disjoint, identity_folds, split_by_identity, stratified_folds, stratified_split,
+};
+pub use synthetic::{MAX_SAMPLES, Synthetic};
+pub use transform::{Augment, Fit, Transform, to_chw_f32};

