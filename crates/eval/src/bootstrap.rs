@@ -62,7 +62,10 @@ pub fn percentile_interval(values: &[f64], level: f64) -> Option<[f64; 2]> {
         let b = defined.get(at.ceil() as usize)?;
         Some(a + (at - low) * (b - a))
     };
-    Some([quantile((1.0 - level) / 2.0)?, quantile((1.0 + level) / 2.0)?])
+    Some([
+        quantile((1.0 - level) / 2.0)?,
+        quantile((1.0 + level) / 2.0)?,
+    ])
 }
 
 /// Maps labels to 0..C in ascending order of the label; also gives C.
@@ -123,7 +126,10 @@ pub fn cluster_mean_interval(
         }
         vec![if n == 0 { f64::NAN } else { sum / n as f64 }]
     };
-    intervals(count, config, figures).into_iter().next().flatten()
+    intervals(count, config, figures)
+        .into_iter()
+        .next()
+        .flatten()
 }
 
 /// Scored pairs in descending order, ready to be weighted: 8 bytes a pair.
@@ -143,27 +149,41 @@ impl WeightedPairs {
     /// `scored`: score, clusters of the two samples, genuine or not. Codes must be below 2^31.
     pub(crate) fn new(mut scored: Vec<(f64, u32, u32, bool)>, clusters: usize) -> Self {
         // All keys take part, so that equal pairs are the only ones whose order is open.
-        scored.par_sort_unstable_by(|x, y| y.0.total_cmp(&x.0).then((x.1, x.2, x.3).cmp(&(y.1, y.2, y.3))));
+        scored.par_sort_unstable_by(|x, y| {
+            y.0.total_cmp(&x.0)
+                .then((x.1, x.2, x.3).cmp(&(y.1, y.2, y.3)))
+        });
         let pairs = scored
             .iter()
             .enumerate()
             .map(|(i, &(score, a, b, same))| {
                 let last = scored.get(i + 1).is_none_or(|next| next.0 != score);
-                (a | if last { FLAG } else { 0 }, b | if same { FLAG } else { 0 })
+                (
+                    a | if last { FLAG } else { 0 },
+                    b | if same { FLAG } else { 0 },
+                )
             })
             .collect();
         Self { pairs, clusters }
     }
 
     /// Intervals of AUC, EER, best accuracy and the TARs at `fars`.
-    pub(crate) fn intervals(&self, fars: &[f64], config: &BootstrapConfig) -> Vec<Option<[f64; 2]>> {
+    pub(crate) fn intervals(
+        &self,
+        fars: &[f64],
+        config: &BootstrapConfig,
+    ) -> Vec<Option<[f64; 2]>> {
         intervals(self.clusters, config, |weights| self.figures(weights, fars))
     }
 
     fn figures(&self, weights: &[u32], fars: &[f64]) -> Vec<f64> {
         let weight = |a: u32, b: u32| -> u64 {
             let wa = u64::from(weights.get(a as usize).copied().unwrap_or(0));
-            if a == b { wa } else { wa * u64::from(weights.get(b as usize).copied().unwrap_or(0)) }
+            if a == b {
+                wa
+            } else {
+                wa * u64::from(weights.get(b as usize).copied().unwrap_or(0))
+            }
         };
         let (mut genuine, mut impostor) = (0u64, 0u64);
         for &(a, b) in &self.pairs {
@@ -279,6 +299,9 @@ mod tests {
         let [low, high] =
             cluster_mean_interval(&values, &clusters, &BootstrapConfig::default()).unwrap();
         let mean = values.iter().sum::<f64>() / 400.0;
-        assert!(low < mean && mean < high && high - low < 0.1, "{low} {high}");
+        assert!(
+            low < mean && mean < high && high - low < 0.1,
+            "{low} {high}"
+        );
     }
 }

@@ -41,7 +41,10 @@ impl Confusion {
     /// Samples of class `truth` that were called `predicted`; 0 outside the matrix.
     pub fn count(&self, truth: usize, predicted: usize) -> u64 {
         if predicted < self.classes {
-            self.counts.get(truth * self.classes + predicted).copied().unwrap_or(0)
+            self.counts
+                .get(truth * self.classes + predicted)
+                .copied()
+                .unwrap_or(0)
         } else {
             0
         }
@@ -172,7 +175,9 @@ impl Classification {
                 return Err(at("a logit is NaN or infinite".to_string()));
             }
             let Some(&wanted) = row.get(target as usize) else {
-                return Err(at(format!("label {target} has no column in logits of {classes} classes")));
+                return Err(at(format!(
+                    "label {target} has no column in logits of {classes} classes"
+                )));
             };
             let (mut best, mut top) = (0, f32::NEG_INFINITY);
             for (class, &value) in row.iter().enumerate() {
@@ -246,7 +251,11 @@ fn resample(
     // Only the classes that occur, so that a resample costs samples + occurring classes squared.
     let (dense, _) = dense_codes(&[truth, predicted].concat());
     let (truth, predicted) = dense.split_at(truth.len());
-    let small = dense.iter().max().map_or(0, |&m| m as usize + 1).min(classes);
+    let small = dense
+        .iter()
+        .max()
+        .map_or(0, |&m| m as usize + 1)
+        .min(classes);
     let found = intervals(count, config, |weights| {
         let mut confusion = Confusion::new(small);
         for ((&t, &p), &code) in truth.iter().zip(predicted).zip(&codes) {
@@ -291,7 +300,10 @@ mod tests {
         assert_eq!(c.accuracy, 1.0);
         assert!((c.log_loss.unwrap() - 2f64.ln() / 2.0).abs() < 1e-15);
         let error = Classification::from_logits(&logits, &[0, 2], None, None).unwrap_err();
-        assert_eq!(error.to_string(), "row 1: label 2 has no column in logits of 2 classes");
+        assert_eq!(
+            error.to_string(),
+            "row 1: label 2 has no column in logits of 2 classes"
+        );
     }
 
     #[test]
@@ -304,13 +316,20 @@ mod tests {
     #[test]
     fn intervals_hold_the_figure() {
         let truth: Vec<u32> = (0..300).map(|i| i % 5).collect();
-        let predicted: Vec<u32> = (0..300).map(|i| if i % 11 == 0 { 0 } else { i % 5 }).collect();
+        let predicted: Vec<u32> = (0..300)
+            .map(|i| if i % 11 == 0 { 0 } else { i % 5 })
+            .collect();
         let subjects: Vec<u32> = (0..300).map(|i| i / 15).collect();
         let config = BootstrapConfig::default();
-        let c = Classification::from_predictions(&predicted, &truth, Some(&subjects), Some(&config)).unwrap();
+        let c =
+            Classification::from_predictions(&predicted, &truth, Some(&subjects), Some(&config))
+                .unwrap();
         for (name, value) in c.metrics() {
             let [low, high] = c.intervals[&name];
-            assert!(low <= value && value <= high && high > low, "{name} {low} {value} {high}");
+            assert!(
+                low <= value && value <= high && high > low,
+                "{name} {low} {value} {high}"
+            );
         }
     }
 }

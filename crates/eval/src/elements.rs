@@ -49,7 +49,9 @@ fn padded(chunk: &[u8], big_endian: bool) -> [u8; 8] {
 
 /// Floats to f32. An f64 outside f32 becomes an infinity, which the finite check then reports.
 pub(crate) fn to_f32(bytes: &[u8], element: Element, big_endian: bool) -> Result<Vec<f32>> {
-    let chunks = bytes.chunks_exact(element.size()).map(|c| padded(c, big_endian));
+    let chunks = bytes
+        .chunks_exact(element.size())
+        .map(|c| padded(c, big_endian));
     Ok(match element {
         Element::F32 => chunks
             .map(|c| f32::from_bits(u64::from_le_bytes(c) as u32))

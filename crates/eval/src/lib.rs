@@ -54,9 +54,7 @@ mod score;
 mod stats;
 mod verification;
 
-pub use bootstrap::{
-    BootstrapConfig, cluster_mean_interval, cluster_weights, percentile_interval,
-};
+pub use bootstrap::{BootstrapConfig, cluster_mean_interval, cluster_weights, percentile_interval};
 pub use classification::{Classification, Confusion};
 pub use embeddings::{Embeddings, Logits};
 pub use error::{Error, ErrorKind, Result};

@@ -106,8 +106,7 @@ fn labels_beside(path: &Path) -> PathBuf {
 
 /// A version 1 header, padded so that the data starts at a multiple of 64 bytes.
 fn header(descr: &str, shape: &str) -> Vec<u8> {
-    let mut text =
-        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
+    let mut text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
     while (10 + text.len() + 1) % 64 != 0 {
         text.push(' ');
     }
@@ -149,8 +148,12 @@ fn parse(bytes: &[u8]) -> Result<Npy<'_>> {
     let (text, data) = rest.split_at_checked(len).ok_or_else(truncated)?;
     let text =
         std::str::from_utf8(text).map_err(|_| Error::format("the npy header is not text"))?;
-    let (descr, fortran, shape) = dictionary(text)
-        .ok_or_else(|| Error::format(format!("the npy header is not understood: {:.120}", text.trim())))?;
+    let (descr, fortran, shape) = dictionary(text).ok_or_else(|| {
+        Error::format(format!(
+            "the npy header is not understood: {:.120}",
+            text.trim()
+        ))
+    })?;
     let (element, big_endian) = element(&descr)?;
     let want = shape
         .iter()

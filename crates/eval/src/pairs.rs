@@ -116,10 +116,11 @@ impl PairList {
                 continue;
             }
             let field = |name: &str, column: usize| {
-                record
-                    .get(column)
-                    .filter(|f| !f.is_empty())
-                    .ok_or_else(|| at(Error::format(format!("no value for `{name}`; expected a,b,same[,fold]"))))
+                record.get(column).filter(|f| !f.is_empty()).ok_or_else(|| {
+                    at(Error::format(format!(
+                        "no value for `{name}`; expected a,b,same[,fold]"
+                    )))
+                })
             };
             let same = match field("same", columns.same)? {
                 "1" | "true" | "True" => true,
@@ -130,10 +131,16 @@ impl PairList {
                     ))));
                 }
             };
-            let fold = match columns.fold.and_then(|c| record.get(c)).filter(|f| !f.is_empty()) {
+            let fold = match columns
+                .fold
+                .and_then(|c| record.get(c))
+                .filter(|f| !f.is_empty())
+            {
                 None => None,
                 Some(text) => Some(text.parse().map_err(|_| {
-                    at(Error::format(format!("`fold` must be a whole number, found `{text}`")))
+                    at(Error::format(format!(
+                        "`fold` must be a whole number, found `{text}`"
+                    )))
                 })?),
             };
             pairs.push(Pair {
@@ -207,23 +214,56 @@ mod tests {
     #[test]
     fn ids_indices_headers_and_folds() {
         let list = PairList::from_csv(b"0,1,1\n0,2,0\n", &table(false)).unwrap();
-        assert_eq!(list.pairs()[1], Pair { a: 0, b: 2, same: false, fold: None });
+        assert_eq!(
+            list.pairs()[1],
+            Pair {
+                a: 0,
+                b: 2,
+                same: false,
+                fold: None
+            }
+        );
         let text = b"same,fold,b,a\ntrue,3,s1/2.pgm,s1/1.pgm\nfalse,4,\"s2, x\",s1/1.pgm\n";
         let list = PairList::from_csv(text, &table(true)).unwrap();
-        assert_eq!(list.pairs()[0], Pair { a: 0, b: 1, same: true, fold: Some(3) });
+        assert_eq!(
+            list.pairs()[0],
+            Pair {
+                a: 0,
+                b: 1,
+                same: true,
+                fold: Some(3)
+            }
+        );
         assert_eq!(list.pairs()[1].b, 2);
     }
 
     #[test]
     fn each_fault_names_its_line() {
         let message = |text: &str, ids| {
-            PairList::from_csv(text.as_bytes(), &table(ids)).unwrap_err().to_string()
+            PairList::from_csv(text.as_bytes(), &table(ids))
+                .unwrap_err()
+                .to_string()
         };
-        assert_eq!(message("0,1,1\n0,3,0\n", false), "line 2: `3` is not a row number below 3 (the embeddings have no sample ids)");
-        assert_eq!(message("a,b,same\ns1/1.pgm,nobody,0\n", true), "line 2: no sample has the id `nobody`");
-        assert_eq!(message("0,1,maybe\n", false), "line 1: `same` must be 1, 0, true or false, found `maybe`");
-        assert_eq!(message("0,1\n", false), "line 1: no value for `same`; expected a,b,same[,fold]");
-        assert_eq!(message("0,1,1,2\n0,2,0\n", false), "1 of 2 pairs have a fold; all or none must");
+        assert_eq!(
+            message("0,1,1\n0,3,0\n", false),
+            "line 2: `3` is not a row number below 3 (the embeddings have no sample ids)"
+        );
+        assert_eq!(
+            message("a,b,same\ns1/1.pgm,nobody,0\n", true),
+            "line 2: no sample has the id `nobody`"
+        );
+        assert_eq!(
+            message("0,1,maybe\n", false),
+            "line 1: `same` must be 1, 0, true or false, found `maybe`"
+        );
+        assert_eq!(
+            message("0,1\n", false),
+            "line 1: no value for `same`; expected a,b,same[,fold]"
+        );
+        assert_eq!(
+            message("0,1,1,2\n0,2,0\n", false),
+            "1 of 2 pairs have a fold; all or none must"
+        );
         assert_eq!(message("", false), "the pair list is empty");
     }
 

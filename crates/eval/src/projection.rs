@@ -33,7 +33,11 @@ pub fn principal_plane(table: &Embeddings, unit: bool, limit: usize) -> Projecti
     let mut data = DMatrix::<f64>::zeros(count, dim);
     for (r, &i) in rows.iter().enumerate() {
         let row = table.row(i).unwrap_or(&[]);
-        let norm = row.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+        let norm = row
+            .iter()
+            .map(|&v| f64::from(v).powi(2))
+            .sum::<f64>()
+            .sqrt();
         let scale = if unit && norm > 0.0 { 1.0 / norm } else { 1.0 };
         for (c, &value) in row.iter().enumerate() {
             data[(r, c)] = f64::from(value) * scale;
@@ -72,7 +76,10 @@ pub fn principal_plane(table: &Embeddings, unit: bool, limit: usize) -> Projecti
     for (axis, &k) in axes.iter().take(2).enumerate() {
         let direction = eigen.eigenvectors.column(k);
         let loadings = &basis * direction;
-        let largest = loadings.iter().copied().fold(0.0, |m: f64, v| if v.abs() > m.abs() { v } else { m });
+        let largest = loadings
+            .iter()
+            .copied()
+            .fold(0.0, |m: f64, v| if v.abs() > m.abs() { v } else { m });
         let sign = if largest < 0.0 { -1.0 } else { 1.0 };
         for (point, value) in out.points.iter_mut().zip((&inside * direction).iter()) {
             point[axis] = sign * value;
@@ -92,13 +99,23 @@ mod tests {
         let values: Vec<f32> = (0..200u32)
             .flat_map(|i| {
                 let t = i as f32;
-                [t.sin(), 3.0 * (1.7 * t).cos(), 0.01 * (2.3 * t).sin(), 0.0, 5.0]
+                [
+                    t.sin(),
+                    3.0 * (1.7 * t).cos(),
+                    0.01 * (2.3 * t).sin(),
+                    0.0,
+                    5.0,
+                ]
             })
             .collect();
         let table = Embeddings::new(values, 5).unwrap();
         let plane = principal_plane(&table, false, 1000);
         assert_eq!(plane.points.len(), 200);
-        assert!((plane.explained[0] - 0.9).abs() < 0.02, "{:?}", plane.explained);
+        assert!(
+            (plane.explained[0] - 0.9).abs() < 0.02,
+            "{:?}",
+            plane.explained
+        );
         assert!((plane.explained[1] - 0.1).abs() < 0.02);
         for (i, p) in plane.points.iter().enumerate() {
             let t = i as f32;

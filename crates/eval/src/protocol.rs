@@ -227,7 +227,11 @@ pub fn evaluate(
             info.remove("score");
             info.insert("label".into(), json!(label));
             info.insert("classes".into(), json!(result.confusion.classes()));
-            let unit = if clusters.is_some() { cluster } else { "sample" };
+            let unit = if clusters.is_some() {
+                cluster
+            } else {
+                "sample"
+            };
             name_unit(&mut info, unit);
             Ok(Evaluation {
                 protocol: info,
@@ -249,7 +253,10 @@ fn resolve<'a>(embeddings: &'a Embeddings, wanted: &'a str) -> Result<(&'a str, 
     match embeddings.labels(wanted) {
         Ok(labels) => Ok((wanted, labels)),
         Err(error) => {
-            let mut others = embeddings.all_labels().iter().filter(|l| l.0 != "predictions");
+            let mut others = embeddings
+                .all_labels()
+                .iter()
+                .filter(|l| l.0 != "predictions");
             match (others.next(), others.next()) {
                 (Some((name, labels)), None) if wanted == "labels" => Ok((name, labels)),
                 _ => Err(error),
@@ -259,7 +266,10 @@ fn resolve<'a>(embeddings: &'a Embeddings, wanted: &'a str) -> Result<(&'a str, 
 }
 
 fn distinct(labels: &[u32]) -> usize {
-    labels.iter().collect::<std::collections::BTreeSet<_>>().len()
+    labels
+        .iter()
+        .collect::<std::collections::BTreeSet<_>>()
+        .len()
 }
 
 fn verification_config(options: &EvaluateOptions) -> VerificationConfig {
@@ -368,6 +378,9 @@ fn retrieval(mut info: Map<String, Value>, result: Retrieval) -> Evaluation {
 impl Evaluation {
     /// The protocol's name.
     pub fn name(&self) -> &str {
-        self.protocol.get("name").and_then(Value::as_str).unwrap_or("")
+        self.protocol
+            .get("name")
+            .and_then(Value::as_str)
+            .unwrap_or("")
     }
 }

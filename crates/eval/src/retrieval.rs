@@ -132,13 +132,19 @@ pub fn retrieve(
     let columns: Vec<(String, Vec<f64>)> = {
         let column = |f: &dyn Fn(&Query) -> f64| queries.iter().map(f).collect::<Vec<f64>>();
         let mut columns = vec![
-            ("rank1".to_string(), column(&|q| f64::from(q.first_hit == 1))),
+            (
+                "rank1".to_string(),
+                column(&|q| f64::from(q.first_hit == 1)),
+            ),
             ("r_precision".to_string(), column(&|q| q.r_precision)),
             ("map@r".to_string(), column(&|q| q.ap_at_r)),
             ("mrr".to_string(), column(&|q| 1.0 / q.first_hit as f64)),
         ];
         for &k in &config.ks {
-            columns.push((format!("recall@{k}"), column(&|q| f64::from(q.first_hit <= k))));
+            columns.push((
+                format!("recall@{k}"),
+                column(&|q| f64::from(q.first_hit <= k)),
+            ));
         }
         columns
     };
@@ -182,7 +188,11 @@ fn nearer(x: &(f64, u32), y: &(f64, u32)) -> Ordering {
 /// Ranks one query's candidates; `relevant` of them are of its identity.
 fn rank(others: &mut [(f64, u32)], relevant: usize, codes: &[u32], own: u32) -> Query {
     let is_hit = |o: &(f64, u32)| codes[o.1 as usize] == own;
-    let best = others.iter().filter(|o| is_hit(o)).min_by(|x, y| nearer(x, y)).copied();
+    let best = others
+        .iter()
+        .filter(|o| is_hit(o))
+        .min_by(|x, y| nearer(x, y))
+        .copied();
     let first_hit = best.map_or(usize::MAX, |best| {
         1 + others.iter().filter(|o| nearer(o, &best).is_lt()).count()
     });
@@ -255,6 +265,9 @@ mod tests {
         let r = retrieve(&table, &[3, 3, 4], &RetrievalConfig::default()).unwrap();
         assert_eq!((r.queries, r.lone, r.rank1), (2, 1, 1.0));
         let error = retrieve(&table, &[1, 2, 3], &RetrievalConfig::default()).unwrap_err();
-        assert!(error.to_string().contains("no identity has two images"), "{error}");
+        assert!(
+            error.to_string().contains("no identity has two images"),
+            "{error}"
+        );
     }
 }

@@ -170,14 +170,14 @@ impl Kept {
         }
     }
 
-    pub(crate) fn into_roc(
-        self,
-        slots: Vec<u32>,
-        kept_is_genuine: bool,
-    ) -> Roc {
+    pub(crate) fn into_roc(self, slots: Vec<u32>, kept_is_genuine: bool) -> Roc {
         let sum = |counts: &[u32]| counts.iter().map(|&c| u64::from(c)).sum::<u64>();
         let (kept, other) = (sum(&self.counts), sum(&slots));
-        let (genuine, impostor) = if kept_is_genuine { (kept, other) } else { (other, kept) };
+        let (genuine, impostor) = if kept_is_genuine {
+            (kept, other)
+        } else {
+            (other, kept)
+        };
         Roc {
             index: self.index,
             kept: self.counts,
@@ -202,14 +202,20 @@ impl Roc {
                 )));
             }
             if let Some(at) = scores.iter().position(|s| !s.is_finite()) {
-                return Err(Error::value("a score is NaN or infinite").record(format!("{name} pair {at}")));
+                return Err(
+                    Error::value("a score is NaN or infinite").record(format!("{name} pair {at}"))
+                );
             }
         }
         if genuine.len() + impostor.len() > u32::MAX as usize {
             return Err(Error::too_large("more than 4294967295 pairs"));
         }
         let kept_is_genuine = genuine.len() <= impostor.len();
-        let (kept, other) = if kept_is_genuine { (genuine, impostor) } else { (impostor, genuine) };
+        let (kept, other) = if kept_is_genuine {
+            (genuine, impostor)
+        } else {
+            (impostor, genuine)
+        };
         let kept = Kept::new(kept.to_vec());
         let mut slots = vec![0u32; kept.index.slots()];
         for &score in other {
@@ -234,8 +240,11 @@ impl Roc {
     pub fn walk(&self, mut visit: impl FnMut(RocPoint)) {
         let (mut kept, mut other) = (0u64, 0u64);
         let mut emit = |threshold, kept, other| {
-            let (true_accepts, false_accepts) =
-                if self.kept_is_genuine { (kept, other) } else { (other, kept) };
+            let (true_accepts, false_accepts) = if self.kept_is_genuine {
+                (kept, other)
+            } else {
+                (other, kept)
+            };
             visit(RocPoint {
                 threshold,
                 true_accepts,
@@ -300,7 +309,11 @@ impl Roc {
             if after >= 0 {
                 let share = -before as f64 / (after - before) as f64;
                 let (far0, far1) = (self.far(last), self.far(p));
-                let nearer = if share < 0.5 && last.threshold.is_finite() { last } else { p };
+                let nearer = if share < 0.5 && last.threshold.is_finite() {
+                    last
+                } else {
+                    p
+                };
                 found = Some(EqualError {
                     rate: far0 + share * (far1 - far0),
                     threshold: nearer.threshold,
@@ -356,7 +369,10 @@ impl Roc {
                 best = (right, p.threshold);
             }
         });
-        (best.0 as f64 / (self.genuine + self.impostor) as f64, best.1)
+        (
+            best.0 as f64 / (self.genuine + self.impostor) as f64,
+            best.1,
+        )
     }
 
     /// The curve for plotting on a linear or logarithmic axis: corners that move by less than a hundredth of a decade

@@ -45,7 +45,8 @@ impl Embeddings {
     /// # Errors
     /// As there, without the file's name.
     pub fn from_safetensors(bytes: &[u8]) -> Result<Self> {
-        let bad = |e: safetensors::SafeTensorError| Error::format(format!("not a safetensors file: {e}"));
+        let bad =
+            |e: safetensors::SafeTensorError| Error::format(format!("not a safetensors file: {e}"));
         let tensors = SafeTensors::deserialize(bytes).map_err(bad)?;
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(bad)?;
         let mut views: BTreeMap<String, TensorView<'_>> = tensors.tensors().into_iter().collect();
@@ -58,8 +59,10 @@ impl Embeddings {
             )));
         };
         let &[_, dim] = view.shape() else {
-            return Err(Error::shape(format!("expected shape (N, D), found {:?}", view.shape()))
-                .record("embeddings"));
+            return Err(
+                Error::shape(format!("expected shape (N, D), found {:?}", view.shape()))
+                    .record("embeddings"),
+            );
         };
         let values = to_f32(view.data(), element(view.dtype(), "embeddings")?, false)
             .map_err(|e| e.record("embeddings"))?;
@@ -89,8 +92,9 @@ impl Embeddings {
         }
 
         if let Some(text) = metadata.metadata().as_ref().and_then(|m| m.get("phiz")) {
-            let strings: Strings = serde_json::from_str(text)
-                .map_err(|e| Error::format(format!("not the JSON it should be: {e}")).record("metadata `phiz`"))?;
+            let strings: Strings = serde_json::from_str(text).map_err(|e| {
+                Error::format(format!("not the JSON it should be: {e}")).record("metadata `phiz`")
+            })?;
             if !strings.ids.is_empty() {
                 table = table.with_ids(strings.ids)?;
             }
@@ -113,8 +117,13 @@ impl Embeddings {
             data.insert(name, (Dtype::U32, vec![self.len()], bytes));
         }
         for (name, column) in self.factors() {
-            if data.insert(name, (Dtype::F32, vec![self.len()], floats(column))).is_some() {
-                return Err(Error::usage(format!("`{name}` is both a label and a factor")));
+            if data
+                .insert(name, (Dtype::F32, vec![self.len()], floats(column)))
+                .is_some()
+            {
+                return Err(Error::usage(format!(
+                    "`{name}` is both a label and a factor"
+                )));
             }
         }
         let mut reserved = vec![("embeddings", self.dim(), self.values())];
@@ -124,7 +133,9 @@ impl Embeddings {
         for (name, width, values) in reserved {
             let tensor = (Dtype::F32, vec![self.len(), width], floats(values));
             if data.insert(name, tensor).is_some() {
-                return Err(Error::usage(format!("no label or factor may be called `{name}`")));
+                return Err(Error::usage(format!(
+                    "no label or factor may be called `{name}`"
+                )));
             }
         }
         let views = data
@@ -177,7 +188,8 @@ fn element(dtype: Dtype, name: &str) -> Result<Element> {
         Dtype::I64 => Element::I64,
         other => {
             return Err(
-                Error::format(format!("element type {other:?} is not supported")).record(format!("`{name}`"))
+                Error::format(format!("element type {other:?} is not supported"))
+                    .record(format!("`{name}`")),
             );
         }
     })

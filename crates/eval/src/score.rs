@@ -169,7 +169,11 @@ impl ScoreHistogram {
     }
 
     pub(crate) fn add(&mut self, score: f64, same: bool) {
-        let counts = if same { &mut self.genuine } else { &mut self.impostor };
+        let counts = if same {
+            &mut self.genuine
+        } else {
+            &mut self.impostor
+        };
         let width = self.high - self.low;
         let last = counts.len().saturating_sub(1);
         let at = if width > 0.0 {
@@ -204,7 +208,11 @@ mod tests {
 
     #[test]
     fn known_scores() {
-        let cosine = scorer(vec![3.0, 4.0, 6.0, 8.0, -4.0, 3.0, 0.0, 0.0], 2, Score::Cosine);
+        let cosine = scorer(
+            vec![3.0, 4.0, 6.0, 8.0, -4.0, 3.0, 0.0, 0.0],
+            2,
+            Score::Cosine,
+        );
         assert_eq!(cosine.pair(0, 1), 1.0);
         assert_eq!(cosine.pair(0, 2), 0.0);
         assert_eq!(cosine.pair(0, 3), 0.0);
@@ -217,7 +225,13 @@ mod tests {
     fn tiles_equal_pairs_and_duplicates_tie() {
         // Binary vectors of different norms: many scores that are equal in exact arithmetic.
         let values: Vec<f32> = (0..40u32 * 37)
-            .map(|i| if (i.wrapping_mul(2_654_435_761) >> 13).is_multiple_of(3) { 1.0 } else { 0.0 })
+            .map(|i| {
+                if (i.wrapping_mul(2_654_435_761) >> 13).is_multiple_of(3) {
+                    1.0
+                } else {
+                    0.0
+                }
+            })
             .collect();
         for score in [Score::Cosine, Score::Euclid] {
             let scorer = scorer(values.clone(), 37, score);

@@ -239,13 +239,18 @@ pub fn verify_pairs(
             Some(labels) => dense_codes(labels),
             None => (Vec::new(), scores.len()),
         };
-        let scored = list.pairs().iter().zip(&scores).enumerate().map(|(i, (p, &score))| {
-            if usable.is_some() {
-                (score, codes[p.a], codes[p.b], p.same)
-            } else {
-                (score, i as u32, i as u32, p.same)
-            }
-        });
+        let scored = list
+            .pairs()
+            .iter()
+            .zip(&scores)
+            .enumerate()
+            .map(|(i, (p, &score))| {
+                if usable.is_some() {
+                    (score, codes[p.a], codes[p.b], p.same)
+                } else {
+                    (score, i as u32, i as u32, p.same)
+                }
+            });
         let weighted = WeightedPairs::new(scored.collect(), clusters);
         out.name_intervals(weighted.intervals(&config.fars, bootstrap), config);
         out.bootstrap_unit = if usable.is_some() { "identity" } else { "pair" };
@@ -260,7 +265,11 @@ fn summarise(roc: Roc, histogram: ScoreHistogram, config: &VerificationConfig) -
         eer: roc.equal_error(),
         best_accuracy,
         best_threshold,
-        tars: config.fars.iter().map(|&f| (f, roc.tar_at_far(f))).collect(),
+        tars: config
+            .fars
+            .iter()
+            .map(|&f| (f, roc.tar_at_far(f)))
+            .collect(),
         intervals: BTreeMap::new(),
         bootstrap_unit: "identity",
         histogram,
@@ -294,7 +303,9 @@ impl Verification {
 
     fn name_intervals(&mut self, intervals: Vec<Option<[f64; 2]>>, config: &VerificationConfig) {
         let fixed = ["auc", "eer", "best_accuracy"].map(String::from);
-        let names = fixed.into_iter().chain(config.fars.iter().map(|&f| tar_name(f)));
+        let names = fixed
+            .into_iter()
+            .chain(config.fars.iter().map(|&f| tar_name(f)));
         let defined = self.metrics();
         self.intervals = names
             .zip(intervals)
@@ -392,7 +403,11 @@ impl AllPairs {
                     slots.push(kept.index.slot(score));
                 }
                 part.histogram.add(score, same);
-                let hardest = if same { &mut part.false_rejects } else { &mut part.false_accepts };
+                let hardest = if same {
+                    &mut part.false_rejects
+                } else {
+                    &mut part.false_accepts
+                };
                 if hardest.wants(score) {
                     let (i, j) = (self.order[r], self.order[c]);
                     hardest.offer(ScoredPair {
@@ -487,7 +502,9 @@ fn fold_accuracy(list: &PairList, scores: &[f64]) -> Option<FoldAccuracy> {
         .map(|&fold| {
             let in_fold = |p: &crate::pairs::Pair| p.fold == Some(fold);
             let both = || list.pairs().iter().zip(scores);
-            let train = both().filter(|(p, _)| !in_fold(p)).map(|(p, &s)| (s, p.same));
+            let train = both()
+                .filter(|(p, _)| !in_fold(p))
+                .map(|(p, &s)| (s, p.same));
             let threshold = best_threshold(train.collect());
             let (mut right, mut count) = (0u64, 0u64);
             for (pair, &score) in both().filter(|(p, _)| in_fold(p)) {

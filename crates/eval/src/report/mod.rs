@@ -1,1 +1,556 @@
-//! Placeholder.
+//! One HTML file that opens offline: figures, charts and images of an evaluation.
+//!
+//! No request leaves the page, no script runs; charts are SVG whose colours follow the reader's light or dark setting;
+//! every chart has a title and a description, every table a caption.
+//!
+//! ```
+//! use phiz_eval::{Embeddings, EvaluateOptions, Protocol, evaluate, report::Report};
+//!
+//! let embeddings = Embeddings::new(vec![1.0, 0.0, 0.9, 0.1, 0.0, 1.0, 0.2, 0.9], 2)?
+//!     .with_labels("labels", vec![1, 1, 2, 2])?;
+//! let result = evaluate(&Protocol::VerificationAllPairs, &embeddings, &EvaluateOptions::default())?;
+//! let mut report = Report::new("Two people");
+//! report
+//!     .fact("Images", "4")
+//!     .evaluation(&result)
+//!     .embedding_map("Embedding map", &embeddings, "labels")?;
+//! let html = report.to_html();
+//! assert!(html.starts_with("<!doctype html>") && html.contains("AUC"));
+//! # Ok::<(), phiz_eval::Error>(())
+//! ```
+
+mod charts;
+mod svg;
+mod text;
+mod words;
+
+use std::fmt::Write;
+use std::path::Path;
+
+pub use charts::{RocSeries, Series};
+
+use crate::classification::Confusion;
+use crate::embeddings::Embeddings;
+use crate::error::Result;
+use crate::files::write_atomically;
+use crate::projection::principal_plane;
+use crate::protocol::Evaluation;
+use crate::score::ScoreHistogram;
+use text::{data_uri, escape, number};
+
+/// Most points of the embedding map: more only make the file heavy.
+const MAP_POINTS: usize = 2_000;
+
+/// A figure that stands at the top of a section.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Headline {
+    /// What it is.
+    pub label: String,
+    /// Its value.
+    pub value: f64,
+    /// Its interval, where known.
+    pub interval: Option<[f64; 2]>,
+}
+
+/// An image with a caption.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExampleImage {
+    /// A PNG (or JPEG) file.
+    pub png: Vec<u8>,
+    /// What it shows; also the text for those who cannot see it.
+    pub caption: String,
+}
+
+/// Two images that were compared.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExamplePair {
+    /// One image, a PNG (or JPEG) file.
+    pub left: Vec<u8>,
+    /// The other image.
+    pub right: Vec<u8>,
+    /// Their score.
+    pub score: f64,
+    /// Who or what they show.
+    pub caption: String,
+}
+
+/// A report under construction; sections stand in the order in which they are added.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    title: String,
+    subtitle: String,
+    rendered: bool,
+    facts: Vec<(String, String)>,
+    sections: Vec<Section>,
+}
+
+#[derive(Debug, Clone)]
+struct Section {
+    title: String,
+    wide: bool,
+    body: String,
+}
+
+impl Report {
+    /// An empty report.
+    pub fn new(title: impl Into<String>) -> Self {
+        Self {
+            title: title.into(),
+            ..Self::default()
+        }
+    }
+
+    /// A sentence below the title.
+    pub fn subtitle(&mut self, text: impl Into<String>) -> &mut Self {
+        self.subtitle = text.into();
+        self
+    }
+
+    /// Says at the top that the figures are on rendered faces, not on photographs.
+    pub fn rendered_faces(&mut self, rendered: bool) -> &mut Self {
+        self.rendered = rendered;
+        self
+    }
+
+    /// A short fact for the head of the page: recipe, data, seed, time.
+    pub fn fact(&mut self, name: impl Into<String>, value: impl Into<String>) -> &mut Self {
+        self.facts.push((name.into(), value.into()));
+        self
+    }
+
+    /// Large figures with their intervals.
+    pub fn headline(&mut self, title: &str, note: &str, figures: &[Headline]) -> &mut Self {
+        let body = note_html(note) + &cards(figures);
+        self.section(title, true, body)
+    }
+
+    /// Everything an evaluation holds: figures, table and charts.
+    pub fn evaluation(&mut self, evaluation: &Evaluation) -> &mut Self {
+        let name = evaluation.name();
+        let mut metrics: Vec<(&str, f64)> = evaluation
+            .metrics
+            .iter()
+            .map(|(n, v)| (n.as_str(), *v))
+            .collect();
+        metrics.sort_by(|a, b| {
+            let (x, y) = (words::order(a.0), words::order(b.0));
+            x.0.cmp(&y.0).then(x.1.total_cmp(&y.1)).then(a.0.cmp(b.0))
+        });
+        let figures: Vec<Headline> = metrics
+            .iter()
+            .filter(|m| words::order(m.0).0 < 21)
+            .take(4)
+            .map(|&(metric, value)| Headline {
+                label: words::describe(metric).0,
+                value,
+                interval: evaluation.intervals.get(metric).copied(),
+            })
+            .collect();
+        let note = protocol_note(evaluation);
+        let body = note_html(&note) + &cards(&figures) + &metric_table(evaluation, &metrics);
+        self.section(&protocol_title(name), true, body);
+
+        let curves = &evaluation.curves;
+        if !curves.roc.is_empty() {
+            let series = [RocSeries {
+                name: "this run".to_string(),
+                points: curves.roc.clone(),
+            }];
+            self.roc("ROC", &series);
+        }
+        if let Some(histogram) = &curves.histogram {
+            let threshold = evaluation
+                .protocol
+                .get("eer_threshold")
+                .and_then(serde_json::Value::as_f64);
+            self.histogram("Scores", histogram, threshold);
+        }
+        if curves.cmc.len() > 1 {
+            let svg = charts::cmc(&self.next_id(), &curves.cmc);
+            self.section("Cumulative match", false, svg);
+        }
+        if let Some(confusion) = &curves.confusion {
+            self.confusion("Confusion matrix", confusion, &curves.class_names);
+        }
+        self
+    }
+
+    /// True accept rate over false accept rate, logarithmic in the latter; the dashed line is chance.
+    pub fn roc(&mut self, title: &str, series: &[RocSeries]) -> &mut Self {
+        let body = note_html(
+            "Share of genuine pairs accepted against share of impostor pairs accepted; dashed: chance.",
+        ) + &charts::roc(&self.next_id(), series);
+        self.section(title, false, body)
+    }
+
+    /// False reject rate over false accept rate, both logarithmic; the dashed line is where they are equal.
+    pub fn det(&mut self, title: &str, series: &[RocSeries]) -> &mut Self {
+        let body = note_html("The two kinds of error against each other; dashed: equal rates.")
+            + &charts::det(&self.next_id(), series);
+        self.section(title, false, body)
+    }
+
+    /// Scores of genuine and impostor pairs, each as shares of its own number.
+    pub fn histogram(
+        &mut self,
+        title: &str,
+        histogram: &ScoreHistogram,
+        threshold: Option<f64>,
+    ) -> &mut Self {
+        let note = match threshold {
+            Some(_) => {
+                "Each as shares of its own number of pairs; dashed: the threshold of equal error."
+            }
+            None => "Each as shares of its own number of pairs.",
+        };
+        let body = note_html(note) + &charts::histogram(&self.next_id(), histogram, threshold);
+        self.section(title, false, body)
+    }
+
+    /// Which classes are taken for which.
+    pub fn confusion(&mut self, title: &str, confusion: &Confusion, names: &[String]) -> &mut Self {
+        let wide = (9..=16).contains(&confusion.classes());
+        let body = charts::confusion(&self.next_id(), confusion, names);
+        self.section(title, wide, body)
+    }
+
+    /// Embeddings (unit length, at most 2,000 of them) on their two leading principal components, by the label column
+    /// `label`.
+    ///
+    /// # Errors
+    /// When there is no such column.
+    pub fn embedding_map(
+        &mut self,
+        title: &str,
+        embeddings: &Embeddings,
+        label: &str,
+    ) -> Result<&mut Self> {
+        let labels = embeddings.labels(label)?;
+        let plane = principal_plane(embeddings, true, MAP_POINTS);
+        let note = format!(
+            "Two principal components of the unit embeddings, {:.0} % and {:.0} % of the variance; coloured by {label}.",
+            100.0 * plane.explained[0],
+            100.0 * plane.explained[1]
+        );
+        let body = note_html(&note)
+            + &charts::map(&self.next_id(), &plane, labels, embeddings.names(label));
+        Ok(self.section(title, false, body))
+    }
+
+    /// Lines over steps or epochs, `x_name` and `y_name` on the axes. Lines of more than 60 points are drawn faint with
+    /// a moving mean on top.
+    pub fn training(
+        &mut self,
+        title: &str,
+        x_name: &str,
+        y_name: &str,
+        log_y: bool,
+        series: &[Series],
+    ) -> &mut Self {
+        let body = charts::lines(&self.next_id(), title, x_name, y_name, log_y, series);
+        self.section(title, false, body)
+    }
+
+    /// A grid of images.
+    pub fn images(&mut self, title: &str, note: &str, images: &[ExampleImage]) -> &mut Self {
+        let mut body = note_html(note) + "<div class=\"gallery\">";
+        for image in images {
+            let caption = escape(&image.caption);
+            let _ = write!(
+                body,
+                "<figure><img src=\"{}\" alt=\"{caption}\"><figcaption>{caption}</figcaption></figure>",
+                data_uri(&image.png)
+            );
+        }
+        body += "</div>";
+        self.section(title, true, body)
+    }
+
+    /// Pairs of images with their scores, as for the hardest pairs of a verification.
+    pub fn pairs(&mut self, title: &str, note: &str, pairs: &[ExamplePair]) -> &mut Self {
+        let mut body = note_html(note) + "<div class=\"couples\">";
+        for pair in pairs {
+            let caption = escape(&pair.caption);
+            let _ = write!(
+                body,
+                "<figure class=\"couple\"><img src=\"{}\" alt=\"{caption}, left\"><img src=\"{}\" alt=\"{caption}, right\">\
+                 <figcaption><b>{}</b> {caption}</figcaption></figure>",
+                data_uri(&pair.left),
+                data_uri(&pair.right),
+                number(pair.score)
+            );
+        }
+        body += "</div>";
+        self.section(title, true, body)
+    }
+
+    /// A table. Cells that read as numbers are set to the right.
+    pub fn table(
+        &mut self,
+        title: &str,
+        caption: &str,
+        header: &[String],
+        rows: &[Vec<String>],
+    ) -> &mut Self {
+        let numeric = |cell: &str| {
+            cell.chars()
+                .next()
+                .is_some_and(|c| c.is_ascii_digit() || matches!(c, '-' | '\u{2212}'))
+        };
+        let right: Vec<bool> = (0..header.len())
+            .map(|c| {
+                !rows.is_empty()
+                    && rows
+                        .iter()
+                        .all(|r| r.get(c).is_some_and(|cell| numeric(cell)))
+            })
+            .collect();
+        let class = |c: usize| {
+            if right.get(c) == Some(&true) {
+                " class=\"n\""
+            } else {
+                ""
+            }
+        };
+        let mut body = format!(
+            "<div class=\"scroll\"><table><caption>{}</caption><thead><tr>",
+            escape(caption)
+        );
+        for (c, cell) in header.iter().enumerate() {
+            let _ = write!(body, "<th scope=\"col\"{}>{}</th>", class(c), escape(cell));
+        }
+        body += "</tr></thead><tbody>";
+        for row in rows {
+            body += "<tr>";
+            for (c, cell) in row.iter().enumerate() {
+                let tag = if c == 0 { "th scope=\"row\"" } else { "td" };
+                let end = if c == 0 { "th" } else { "td" };
+                let _ = write!(body, "<{tag}{}>{}</{end}>", class(c), escape(cell));
+            }
+            body += "</tr>";
+        }
+        body += "</tbody></table></div>";
+        self.section(title, true, body)
+    }
+
+    /// The finished page.
+    pub fn to_html(&self) -> String {
+        let title = escape(&self.title);
+        let mut out = format!(
+            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+             <meta name=\"color-scheme\" content=\"light dark\"><title>{title}</title>\
+             <link rel=\"icon\" href=\"data:,\"><style>\n{}</style></head><body>\
+             <a class=\"skip\" href=\"#main\">Skip to the figures</a>\
+             <header class=\"top\"><div class=\"frame\"><h1>{title}</h1>",
+            include_str!("style.css")
+        );
+        if !self.subtitle.is_empty() {
+            let _ = write!(out, "<p class=\"sub\">{}</p>", escape(&self.subtitle));
+        }
+        if self.rendered {
+            out += "<p class=\"banner\" role=\"note\"><strong>Rendered faces.</strong> Every figure on this page is on \
+                    computer-made images, not on photographs; none carries over to real faces.</p>";
+        }
+        if !self.facts.is_empty() {
+            out += "<dl class=\"facts\">";
+            for (name, value) in &self.facts {
+                let _ = write!(
+                    out,
+                    "<div><dt>{}</dt><dd>{}</dd></div>",
+                    escape(name),
+                    escape(value)
+                );
+            }
+            out += "</dl>";
+        }
+        if self.sections.len() > 3 {
+            out += "<nav class=\"toc\" aria-label=\"Sections\"><ul>";
+            for (i, section) in self.sections.iter().enumerate() {
+                let _ = write!(
+                    out,
+                    "<li><a href=\"#s{i}\">{}</a></li>",
+                    escape(&section.title)
+                );
+            }
+            out += "</ul></nav>";
+        }
+        out += "</div></header><div class=\"frame\"><main id=\"main\">";
+        for (i, section) in self.sections.iter().enumerate() {
+            let class = if section.wide || self.alone(i) {
+                " class=\"wide\""
+            } else {
+                ""
+            };
+            let _ = write!(
+                out,
+                "<section id=\"s{i}\"{class} aria-labelledby=\"s{i}-h\"><h2 id=\"s{i}-h\">{}</h2>{}</section>",
+                escape(&section.title),
+                section.body
+            );
+        }
+        out += "</main><footer>Made by phiz. This file holds all it shows and asks nothing from the network.</footer>\
+                </div></body></html>\n";
+        out
+    }
+
+    /// Writes the page, to a temporary name first.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
+        write_atomically(path.as_ref(), self.to_html().as_bytes())
+    }
+
+    fn section(&mut self, title: &str, wide: bool, body: String) -> &mut Self {
+        self.sections.push(Section {
+            title: title.to_string(),
+            wide,
+            body,
+        });
+        self
+    }
+
+    /// Prefix of the element ids of the section that is added next.
+    fn next_id(&self) -> String {
+        format!("c{}", self.sections.len())
+    }
+
+    /// Whether a narrow section would stand beside an empty place. Charts keep their narrow width there all the same.
+    fn alone(&self, _index: usize) -> bool {
+        false
+    }
+}
+
+fn note_html(note: &str) -> String {
+    if note.is_empty() {
+        String::new()
+    } else {
+        format!("<p class=\"note\">{}</p>", escape(note))
+    }
+}
+
+fn cards(figures: &[Headline]) -> String {
+    if figures.is_empty() {
+        return String::new();
+    }
+    let mut out = String::from("<div class=\"cards\">");
+    for figure in figures {
+        let _ = write!(
+            out,
+            "<div><div class=\"label\">{}</div><div class=\"figure\">{}</div>",
+            escape(&figure.label),
+            number(figure.value)
+        );
+        let inside = |v: f64| (0.0..=1.0).contains(&v);
+        if let Some([low, high]) = figure.interval {
+            if inside(low) && inside(high) && inside(figure.value) {
+                let _ = write!(
+                    out,
+                    "<div class=\"track\" aria-hidden=\"true\"><i style=\"left:{:.2}%;width:{:.2}%\"></i><b style=\"left:{:.2}%\"></b></div>",
+                    100.0 * low,
+                    100.0 * (high - low),
+                    100.0 * figure.value
+                );
+            }
+            let _ = write!(
+                out,
+                "<div class=\"range\">{} \u{2013} {}</div>",
+                number(low),
+                number(high)
+            );
+        }
+        out += "</div>";
+    }
+    out + "</div>"
+}
+
+fn protocol_title(name: &str) -> String {
+    match name.split(':').next().unwrap_or(name) {
+        "verification-all-pairs" => "Verification, all pairs".to_string(),
+        "verification-pairs" => "Verification, listed pairs".to_string(),
+        "retrieval" => "Retrieval".to_string(),
+        "classification" => "Classification".to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// The protocol in one sentence.
+fn protocol_note(evaluation: &Evaluation) -> String {
+    let text = |key: &str| {
+        evaluation.protocol.get(key).map(|v| match v {
+            serde_json::Value::String(s) => s.clone(),
+            serde_json::Value::Number(n) => n.as_u64().map_or_else(|| n.to_string(), text::count),
+            other => other.to_string(),
+        })
+    };
+    let mut parts = Vec::new();
+    for (key, words) in [
+        ("samples", "samples"),
+        ("identities", "identities"),
+        ("classes", "classes"),
+        ("genuine_pairs", "genuine pairs"),
+        ("impostor_pairs", "impostor pairs"),
+        ("queries", "queries"),
+    ] {
+        if let Some(value) = text(key) {
+            parts.push(format!("{value} {words}"));
+        }
+    }
+    if let Some(score) = text("score") {
+        parts.push(format!("{score} score"));
+    }
+    let mut note = parts.join(", ") + ".";
+    let bootstrap = evaluation
+        .protocol
+        .get("bootstrap")
+        .and_then(serde_json::Value::as_object);
+    if let (Some(bootstrap), false) = (bootstrap, evaluation.intervals.is_empty()) {
+        let get = |key: &str| bootstrap.get(key).and_then(serde_json::Value::as_f64);
+        let unit = bootstrap
+            .get("unit")
+            .and_then(serde_json::Value::as_str)
+            .unwrap_or("sample");
+        if let (Some(level), Some(resamples)) = (get("level"), get("resamples")) {
+            let _ = write!(
+                note,
+                " Intervals: {:.0} % bootstrap over {unit}, {resamples} resamples.",
+                100.0 * level
+            );
+        }
+    }
+    note
+}
+
+fn metric_table(evaluation: &Evaluation, metrics: &[(&str, f64)]) -> String {
+    let mut out = format!(
+        "<details><summary>All figures</summary><div class=\"scroll\"><table><caption>Protocol {}</caption><thead><tr><th scope=\"col\">Figure</th>\
+         <th scope=\"col\" class=\"n\">Value</th><th scope=\"col\" class=\"n\">Interval</th><th scope=\"col\">What it says</th></tr></thead><tbody>",
+        escape(evaluation.name())
+    );
+    for &(metric, value) in metrics {
+        let (title, meaning) = words::describe(metric);
+        let interval = evaluation
+            .intervals
+            .get(metric)
+            .map_or(String::new(), |[low, high]| {
+                format!("{} \u{2013} {}", number(*low), number(*high))
+            });
+        let _ = write!(
+            out,
+            "<tr><th scope=\"row\">{}</th><td class=\"n\">{}</td><td class=\"n\">{interval}</td><td class=\"why\">{}</td></tr>",
+            escape(&title),
+            number(value),
+            escape(&meaning)
+        );
+    }
+    for (metric, reason) in &evaluation.undefined {
+        let _ = write!(
+            out,
+            "<tr><th scope=\"row\">{}</th><td class=\"n\">\u{2013}</td><td class=\"n\"></td><td class=\"why\">undefined: {}</td></tr>",
+            escape(&words::describe(metric).0),
+            escape(reason)
+        );
+    }
+    out + "</tbody></table></div></details>"
+}
