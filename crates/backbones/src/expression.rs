@@ -141,7 +141,7 @@ impl Trunk {
             pool: wide(pool),
         };
         let first = conv_relu((config.in_channels, wide(24)), 5, 2, cost, &vb.pp("stem1"))?;
-        cost.pool(3, 2, 1)?;
+        cost.pool(2, 2, 0)?;
         let second = conv_relu((wide(24), wide(48)), 3, 1, cost, &vb.pp("stem2"))?;
         let mixes = [
             mix(16, 24, 32, 8, 16, 16),
@@ -151,7 +151,7 @@ impl Trunk {
         ];
         let block1 = Inception::new(wide(48), mixes[0], cost, &vb.pp("inception1"))?;
         let block2 = Inception::new(mixes[0].out(), mixes[1], cost, &vb.pp("inception2"))?;
-        cost.pool(3, 2, 1)?;
+        cost.pool(2, 2, 0)?;
         let block3 = Inception::new(mixes[1].out(), mixes[2], cost, &vb.pp("inception3"))?;
         let block4 = Inception::new(mixes[2].out(), mixes[3], cost, &vb.pp("inception4"))?;
         if !cost.side.is_multiple_of(config.grid) {
@@ -175,9 +175,9 @@ impl Trunk {
 
     fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         let x = self.stem[0].forward(x, train)?;
-        let x = self.stem[1].forward(&max_pool2d(&x, 3, 2, 1)?, train)?;
+        let x = self.stem[1].forward(&max_pool2d(&x, 2, 2, 0)?, train)?;
         let x = self.blocks[1].forward(&self.blocks[0].forward(&x, train)?, train)?;
-        let x = max_pool2d(&x, 3, 2, 1)?;
+        let x = max_pool2d(&x, 2, 2, 0)?;
         let x = self.blocks[3].forward(&self.blocks[2].forward(&x, train)?, train)?;
         avg_pool2d(&x, self.cell, self.cell, 0)?.flatten_from(1)
     }

@@ -1,16 +1,18 @@
 //! One Inception block: four views of the same map, side by side.
 //!
 //! ```text
-//! x --+-- 1 x 1 (one) ------------------------------+
-//!     +-- 1 x 1 (reduce3) -- 3 x 3 (three) ---------+-- concatenated channels
-//!     +-- 1 x 1 (reduce5) -- 3 x 3 (five) - 3 x 3 --+
-//!     +-- max pool 3 x 3 ---- 1 x 1 (pool) ---------+
+//!               +-- one ---------------------------------------+
+//! x -- entry ---+-- reduce3 -- 3 x 3 (three) ------------------+-- concatenated channels
+//!      (1 x 1)  +-- reduce5 -- 3 x 3 (five1) -- 3 x 3 (five2) -+
+//!               +-- pool ----- max pool 3 x 3 -----------------+
 //! ```
 //!
 //! The 5 x 5 view is two 3 x 3 convolutions: the same field at 18/25 of the cost, with one more
-//! activation. The three 1 x 1 convolutions at the entry read the same map, so they are one
-//! convolution (`entry`) whose output is cut in three: one large matrix product is faster than
-//! three small ones. Every convolution is followed by batch norm and ReLU.
+//! activation. The 1 x 1 convolutions at the entry read the same map, so they are one convolution
+//! whose output is cut in four: one large matrix product is faster than four small ones. In the
+//! pooling view the 1 x 1 convolution stands before the pooling, not behind it, for the same
+//! reason and because it leaves a fifth of the maps to pool. Every convolution is followed by
+//! batch norm and ReLU.
 //!
 //! Source: Szegedy et al., "Going Deeper with Convolutions" (CVPR 2015); the two 3 x 3 are from
 //! "Rethinking the Inception Architecture" (CVPR 2016).
@@ -72,12 +74,11 @@ pub(crate) struct Inception {
     entry: Unit,
     three: Unit,
     five: [Unit; 2],
-    pool: Unit,
 }
 
 impl Inception {
     pub(crate) fn new(from: usize, mix: Mix, cost: &mut Cost, vb: &VarBuilder) -> Result<Self> {
-        let entry = (from, mix.one + mix.reduce3 + mix.reduce5);
+        let entry = (from, mix.one + mix.reduce3 + mix.reduce5 + mix.pool);
         Ok(Self {
             mix,
             entry: conv_relu(entry, 1, 1, cost, &vb.pp("entry"))?,
@@ -86,7 +87,6 @@ impl Inception {
                 conv_relu((mix.reduce5, mix.five), 3, 1, cost, &vb.pp("five1"))?,
                 conv_relu((mix.five, mix.five), 3, 1, cost, &vb.pp("five2"))?,
             ],
-            pool: conv_relu((from, mix.pool), 1, 1, cost, &vb.pp("pool"))?,
         })
     }
 
@@ -95,6 +95,7 @@ impl Inception {
             one,
             reduce3,
             reduce5,
+            pool,
             ..
         } = self.mix;
         let entry = self.entry.forward(x, train)?;
@@ -103,7 +104,7 @@ impl Inception {
         let three = self.three.forward(&entry.narrow(1, one, reduce3)?, train)?;
         let five = self.five[0].forward(&entry.narrow(1, one + reduce3, reduce5)?, train)?;
         let five = self.five[1].forward(&five, train)?;
-        let pool = self.pool.forward(&max_pool2d(x, 3, 1, 1)?, train)?;
+        let pool = max_pool2d(&entry.narrow(1, one + reduce3 + reduce5, pool)?, 3, 1, 1)?;
         Tensor::cat(&[&first, &three, &five, &pool], 1)
     }
 }
