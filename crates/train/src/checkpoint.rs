@@ -385,3 +385,143 @@ fn parse(bytes: &[u8], path: &Path) -> Result<Checkpoint> {
         warnings: Vec::new(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::fault::{self, Fault};
+    use crate::{GroupRules, OptimizerConfig, Streams};
+    use candle::{DType, Device};
+    use candle_nn::Init;
+
+    fn state(value: f64) -> (Parameters, Optimizer) {
+        let parameters = Parameters::new(Streams::new(1), DType::F32, &Device::Cpu);
+        // Larger than the writer's buffer, so that a file is written in several operations.
+        parameters
+            .var_builder()
+            .get_with_hints((60, 300), "w", Init::Const(value))
+            .unwrap();
+        let optimizer = Optimizer::new(
+            &parameters,
+            OptimizerConfig::adamw(),
+            &GroupRules::default(),
+        )
+        .unwrap();
+        (parameters, optimizer)
+    }
+
+    fn save_step(run: &Path, step: u64) -> Result<PathBuf> {
+        let (parameters, optimizer) = state(step as f64);
+        save(
+            run,
+            &parameters,
+            &optimizer,
+            &note(step, 1, "h", &Means::default()),
+        )
+    }
+
+    /// The newest checkpoint's step, after checking that it holds that step's weights.
+    fn newest(run: &Path) -> Option<u64> {
+        let checkpoint = Checkpoint::latest(run).unwrap()?;
+        assert!(
+            checkpoint.warnings().is_empty(),
+            "{:?}",
+            checkpoint.warnings()
+        );
+        let (parameters, mut optimizer) = state(-1.);
+        checkpoint.restore(&parameters, &mut optimizer).unwrap();
+        let values = parameters
+            .get("w")
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap();
+        assert!(values.iter().all(|&x| x == checkpoint.step() as f32));
+        Some(checkpoint.step())
+    }
+
+    fn files(run: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(run.join(FOLDER))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn at_every_moment_one_checkpoint_is_whole() {
+        for before in [vec![], vec![10, 20]] {
+            for kind in [Fault::DiskFull, Fault::Killed] {
+                let mut after = 0;
+                loop {
+                    let folder = tempfile::tempdir().unwrap();
+                    for &step in &before {
+                        save_step(folder.path(), step).unwrap();
+                    }
+                    let (result, reached) =
+                        fault::with(kind, after, || save_step(folder.path(), 30));
+                    let found = newest(folder.path());
+                    match result {
+                        // The only faults a save survives are in removing what is no longer listed.
+                        Ok(_) => assert_eq!(found, Some(30)),
+                        Err(error) => {
+                            let old = before.last().copied();
+                            assert!(
+                                found == old || found == Some(30),
+                                "{found:?} after {before:?}, {after}"
+                            );
+                            assert!(
+                                error.to_string().contains(FOLDER)
+                                    || error.path() == Some(folder.path())
+                            );
+                        }
+                    }
+                    // The next save works and leaves no litter.
+                    save_step(folder.path(), 40).unwrap();
+                    assert_eq!(newest(folder.path()), Some(40));
+                    let names = files(folder.path());
+                    assert!(
+                        names.len() <= 3 && names.iter().all(|name| !name.ends_with(".tmp")),
+                        "{names:?}"
+                    );
+                    if !reached {
+                        break;
+                    }
+                    after += 1;
+                }
+                assert!(after > 8, "only {after} operations seen");
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_disk_says_so_and_leaves_the_old_files_as_they_were() {
+        let folder = tempfile::tempdir().unwrap();
+        save_step(folder.path(), 10).unwrap();
+        let before = files(folder.path());
+        // Creating is operation 0, the first block of the file is 1.
+        let (result, _) = fault::with(Fault::DiskFull, 2, || save_step(folder.path(), 20));
+        let text = result.unwrap_err().to_string();
+        assert!(
+            text.starts_with("writing failed: no storage space"),
+            "{text}"
+        );
+        assert!(text.contains("step-0000000020.safetensors"), "{text}");
+        assert_eq!(files(folder.path()), before);
+    }
+
+    #[test]
+    fn only_our_own_files_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        save_step(folder.path(), 10).unwrap();
+        let mine = folder.path().join(FOLDER).join("notes.txt");
+        fs::write(&mine, "keep").unwrap();
+        for step in [20, 30] {
+            save_step(folder.path(), step).unwrap();
+        }
+        assert!(mine.is_file());
+        assert_eq!(files(folder.path()).len(), 4);
+    }
+}

@@ -3,7 +3,7 @@
 //! The format is a sequence of TFRecords (length, masked CRC-32C of it, data, masked CRC-32C of that), each
 //! holding one protobuf `Event`. Of the crates that write it, `tboard` 0.1 needs the `protoc` program at
 //! build time, and `tensorboard-rs` 0.5 panics when the disk is full; scalars need two messages, so they are
-//! encoded here. TensorBoard's own `EventAccumulator` (tensorboard 2.20) reads the files.
+//! encoded here. TensorBoard's own `EventAccumulator` (tensorboard 2.21) reads the files.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -97,7 +97,7 @@ fn create_after_existing(folder: &Path) -> Result<(PathBuf, File)> {
         match OpenOptions::new().write(true).create_new(true).open(&path) {
             Ok(file) => return Ok((path, file)),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && attempt < 999 => {
-                attempt += 1
+                attempt += 1;
             }
             Err(error) => return Err(Error::io("creating", &path, error)),
         }
@@ -174,7 +174,7 @@ pub(crate) mod reader {
 
     fn check(data: &[u8], stored: &[u8]) {
         let unmasked = u32::from_le_bytes(stored.try_into().unwrap()).wrapping_sub(0xa282ead8);
-        assert_eq!((unmasked >> 17) | (unmasked << 15), crc32c(data));
+        assert_eq!(unmasked.rotate_left(15), crc32c(data));
     }
 
     fn varint(bytes: &mut &[u8]) -> u64 {
@@ -226,7 +226,7 @@ pub(crate) mod reader {
         for (number, field) in fields(data) {
             match (number, field) {
                 (1, Field::Bytes(time)) => {
-                    assert!(f64::from_le_bytes(time.try_into().unwrap()) > 1e9)
+                    assert!(f64::from_le_bytes(time.try_into().unwrap()) > 1e9);
                 }
                 (2, Field::Number(step)) => read.0 = step,
                 (3, Field::Bytes(version)) => assert_eq!(version, b"brain.Event:2"),
@@ -240,10 +240,10 @@ pub(crate) mod reader {
                         for (number, field) in fields(value) {
                             match (number, field) {
                                 (1, Field::Bytes(tag)) => {
-                                    entry.0 = String::from_utf8(tag.to_vec()).unwrap()
+                                    entry.0 = String::from_utf8(tag.to_vec()).unwrap();
                                 }
                                 (2, Field::Bytes(x)) => {
-                                    entry.1 = f32::from_le_bytes(x.try_into().unwrap())
+                                    entry.1 = f32::from_le_bytes(x.try_into().unwrap());
                                 }
                                 _ => panic!("field {number}"),
                             }

@@ -156,6 +156,7 @@ fn step(doing: &'static str, path: &Path) -> Result<()> {
 
 /// A place where tests make file operations fail; outside tests it is empty and compiles to nothing.
 pub(crate) mod fault {
+    #[cfg(not(test))]
     use std::path::Path;
 
     #[cfg(not(test))]
@@ -180,35 +181,37 @@ pub(crate) mod fault {
             Killed,
         }
 
+        #[derive(Clone, Copy)]
+        enum Plan {
+            None,
+            In(Fault, u64),
+            Dead,
+        }
+
         thread_local! {
-            static PLAN: Cell<Option<(Fault, u64)>> = const { Cell::new(None) };
+            static PLAN: Cell<Plan> = const { Cell::new(Plan::None) };
         }
 
         /// Runs `body` with a fault at operation number `after`; says whether the fault was reached.
         pub(crate) fn with<T>(fault: Fault, after: u64, body: impl FnOnce() -> T) -> (T, bool) {
-            PLAN.set(Some((fault, after)));
+            PLAN.set(Plan::In(fault, after));
             let value = body();
-            let reached = match PLAN.take() {
-                None => true,
-                Some((Fault::Killed, 0)) => true,
-                Some(_) => false,
-            };
-            (value, reached)
+            (value, !matches!(PLAN.replace(Plan::None), Plan::In(..)))
         }
 
         pub(crate) fn step(_doing: &'static str, _path: &Path) -> std::io::Result<()> {
-            match PLAN.get() {
-                None => Ok(()),
-                Some((Fault::DiskFull, 0)) => {
-                    PLAN.set(None);
-                    Err(std::io::ErrorKind::StorageFull.into())
+            let (next, result) = match PLAN.get() {
+                Plan::None => (Plan::None, Ok(())),
+                Plan::In(Fault::DiskFull, 0) => {
+                    (Plan::None, Err(std::io::ErrorKind::StorageFull.into()))
                 }
-                Some((Fault::Killed, 0)) => Err(std::io::Error::other("killed")),
-                Some((fault, left)) => {
-                    PLAN.set(Some((fault, left - 1)));
-                    Ok(())
+                Plan::In(Fault::Killed, 0) | Plan::Dead => {
+                    (Plan::Dead, Err(std::io::Error::other("killed")))
                 }
-            }
+                Plan::In(fault, left) => (Plan::In(fault, left - 1), Ok(())),
+            };
+            PLAN.set(next);
+            result
         }
     }
 }

@@ -146,6 +146,10 @@ pub fn fit<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
     config.validate()?;
+    if let Some(run_dir) = &config.run_dir {
+        // First of all: a folder that cannot be made should cost no work.
+        files::create_folder(run_dir)?;
+    }
     let mut optimizer = Optimizer::new(parameters, config.optimizer, &config.groups)?;
     let mut means = Means::default();
     let mut done = 0;
@@ -287,7 +291,6 @@ impl<'a> Files<'a> {
         let open = match &config.run_dir {
             None => None,
             Some(run_dir) => {
-                files::create_folder(run_dir)?;
                 let metrics = MetricsLog::open(run_dir, done)?;
                 Some((
                     run_dir.clone(),

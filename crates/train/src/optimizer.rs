@@ -475,7 +475,7 @@ impl Entry {
                     State::F32(state) => fused::sgd(&self.var, gradient, state.first_mut(), step)?,
                     State::F64(state) => fused::sgd(&self.var, gradient, state.first_mut(), step)?,
                     State::Tensors(state) => {
-                        fused::sgd_composed(&self.var, gradient, state.first_mut(), step)?
+                        fused::sgd_composed(&self.var, gradient, state.first_mut(), step)?;
                     }
                 }
             }
@@ -513,5 +513,66 @@ impl Entry {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Streams;
+    use candle_nn::Init;
+
+    /// The form for other devices follows the one that the golden values check.
+    #[test]
+    fn composed_and_fused_agree() {
+        let plain = OptimizerConfig::Sgd {
+            momentum: 0.,
+            nesterov: false,
+            weight_decay: 0.1,
+        };
+        let heavy = OptimizerConfig::Sgd {
+            momentum: 0.9,
+            nesterov: false,
+            weight_decay: 0.1,
+        };
+        let nesterov = OptimizerConfig::Sgd {
+            momentum: 0.9,
+            nesterov: true,
+            weight_decay: 0.,
+        };
+        for config in [plain, heavy, nesterov, OptimizerConfig::adamw()] {
+            let run = |composed: bool| {
+                let parameters = Parameters::new(Streams::new(4), DType::F64, &Device::Cpu);
+                let normal = Init::Randn {
+                    mean: 0.,
+                    stdev: 1.,
+                };
+                // More than one parallel chunk.
+                let w = parameters
+                    .var_builder()
+                    .get_with_hints((300, 301), "w", normal)
+                    .unwrap();
+                let rules = GroupRules::default();
+                let mut optimizer =
+                    Optimizer::build(&parameters, config, &rules, composed).unwrap();
+                for step in 0..5 {
+                    if step == 3 {
+                        let state = optimizer.state().unwrap();
+                        optimizer =
+                            Optimizer::build(&parameters, config, &rules, composed).unwrap();
+                        optimizer.load_state(&state).unwrap();
+                    }
+                    // A gradient that is not contiguous, as those of transposed weights.
+                    let loss = w.t().unwrap().sin().unwrap().sum_all().unwrap();
+                    optimizer
+                        .step_scaled(&loss.backward().unwrap(), 0.1, 0.5)
+                        .unwrap();
+                }
+                w.flatten_all().unwrap().to_vec1::<f64>().unwrap()
+            };
+            for (a, b) in run(true).iter().zip(&run(false)) {
+                assert!((a - b).abs() < 1e-13, "{config:?}: {a} {b}");
+            }
+        }
     }
 }
