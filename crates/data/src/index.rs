@@ -245,32 +245,47 @@ impl Table {
                 "no records, expected a header and at least one image".into(),
             )));
         }
-        let mut labels = Labels::new(n);
-        for (name, mut texts) in self.columns {
-            texts.resize(n, String::new());
-            if texts.iter().all(String::is_empty) {
-                continue;
-            }
-            if CLASS_COLUMNS.contains(&name.as_str()) {
-                if let Some(at) = texts.iter().position(String::is_empty) {
-                    let message = format!("no {name}, though other records have one");
-                    return Err(Error::missing(message).record(format!("line {}", self.lines[at])));
-                }
-                labels.insert(name, Column::from_names(&texts))?;
-            } else {
-                let name = if name.starts_with("factor.") {
-                    name
-                } else {
-                    format!("factor.{name}")
-                };
-                labels.insert(name, factor(&texts))?;
-            }
-        }
+        let labels = labels_from_text(n, self.columns, |at| format!("line {}", self.lines[at]))?;
         Ok(Index {
             paths: self.paths,
             lines: self.lines,
             labels,
         })
+    }
+}
+
+/// Labels of `n` samples from columns of text, under the rules of the module; `record` names a sample. A column
+/// may be shorter: the rest is unknown.
+pub(crate) fn labels_from_text(
+    n: usize,
+    columns: BTreeMap<String, Vec<String>>,
+    record: impl Fn(usize) -> String,
+) -> Result<Labels> {
+    let mut labels = Labels::new(n);
+    for (name, mut texts) in columns {
+        texts.resize(n, String::new());
+        if texts.iter().all(String::is_empty) {
+            continue;
+        }
+        if CLASS_COLUMNS.contains(&name.as_str()) {
+            if let Some(at) = texts.iter().position(String::is_empty) {
+                let message = format!("no {name}, though other records have one");
+                return Err(Error::missing(message).record(record(at)));
+            }
+            labels.insert(name, Column::from_names(&texts))?;
+        } else {
+            labels.insert(factor_name(&name), factor(&texts))?;
+        }
+    }
+    Ok(labels)
+}
+
+/// A free column under the name that labels give it.
+pub(crate) fn factor_name(column: &str) -> String {
+    if column.starts_with("factor.") {
+        column.to_string()
+    } else {
+        format!("factor.{column}")
     }
 }
 

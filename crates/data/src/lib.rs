@@ -45,7 +45,7 @@ mod export;
 mod fetch;
 mod folder;
 #[cfg(feature = "hub")]
-mod hub;
+pub mod hub;
 pub mod idx;
 pub mod index;
 mod info;
