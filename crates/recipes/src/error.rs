@@ -1,0 +1,140 @@
+//! Why a run could not be made, continued, judged or read: one clear line each.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// The result of everything in this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An opaque error: what kind it is, and the file or folder it is about.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    path: Option<PathBuf>,
+}
+
+/// What went wrong.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The configuration is not one this program can run: unknown key, wrong type, value out of range.
+    Config(String),
+    /// A data set could not be opened, read or split.
+    Data(phiz_data::Error),
+    /// The engine could not train, load or save.
+    Train(phiz_train::Error),
+    /// A protocol could not be computed.
+    Eval(phiz_eval::Error),
+    /// A tensor operation failed.
+    Tensor(candle::Error),
+    /// Reading or writing a file of the run failed.
+    Io(std::io::Error),
+    /// The device was not compiled in, or is not there.
+    Device(String),
+    /// The run's folder is not what is expected.
+    Run(String),
+}
+
+impl Error {
+    /// What went wrong.
+    pub fn kind(&self) -> &ErrorKind {
+        &self.kind
+    }
+
+    /// The file or folder it is about, where there is one.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    pub(crate) fn config(message: impl Into<String>) -> Self {
+        ErrorKind::Config(message.into()).into()
+    }
+
+    pub(crate) fn device(message: impl Into<String>) -> Self {
+        ErrorKind::Device(message.into()).into()
+    }
+
+    pub(crate) fn run(path: &Path, message: impl Into<String>) -> Self {
+        Error {
+            kind: ErrorKind::Run(message.into()),
+            path: Some(path.to_path_buf()),
+        }
+    }
+
+    pub(crate) fn io(path: &Path, error: std::io::Error) -> Self {
+        Error {
+            kind: ErrorKind::Io(error),
+            path: Some(path.to_path_buf()),
+        }
+    }
+
+    pub(crate) fn at(mut self, path: &Path) -> Self {
+        self.path.get_or_insert_with(|| path.to_path_buf());
+        self
+    }
+}
+
+impl From<ErrorKind> for Error {
+    fn from(kind: ErrorKind) -> Self {
+        Error { kind, path: None }
+    }
+}
+
+impl From<phiz_data::Error> for Error {
+    fn from(error: phiz_data::Error) -> Self {
+        ErrorKind::Data(error).into()
+    }
+}
+
+impl From<phiz_train::Error> for Error {
+    fn from(error: phiz_train::Error) -> Self {
+        ErrorKind::Train(error).into()
+    }
+}
+
+impl From<phiz_eval::Error> for Error {
+    fn from(error: phiz_eval::Error) -> Self {
+        ErrorKind::Eval(error).into()
+    }
+}
+
+impl From<candle::Error> for Error {
+    fn from(error: candle::Error) -> Self {
+        ErrorKind::Tensor(error).into()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(path) = &self.path {
+            write!(f, "{}: ", path.display())?;
+        }
+        match &self.kind {
+            ErrorKind::Config(message) | ErrorKind::Device(message) | ErrorKind::Run(message) => {
+                f.write_str(message)
+            }
+            ErrorKind::Data(error) => error.fmt(f),
+            ErrorKind::Train(error) => error.fmt(f),
+            ErrorKind::Eval(error) => error.fmt(f),
+            ErrorKind::Tensor(error) => {
+                // candle appends a backtrace on further lines when RUST_BACKTRACE is set.
+                let text = error.to_string();
+                f.write_str(text.lines().next().unwrap_or_default())
+            }
+            ErrorKind::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.kind {
+            ErrorKind::Data(error) => Some(error),
+            ErrorKind::Train(error) => Some(error),
+            ErrorKind::Eval(error) => Some(error),
+            ErrorKind::Tensor(error) => Some(error),
+            ErrorKind::Io(error) => Some(error),
+            ErrorKind::Config(_) | ErrorKind::Device(_) | ErrorKind::Run(_) => None,
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! Judging a run, or embeddings written by any program: figures, `eval.json`, `report.html`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use candle::{Device, Tensor};
+use phiz_data::{Column, Dataset, load_images};
+use phiz_eval::{Embeddings, EvaluateOptions, Evaluation, Protocol, evaluate};
+use serde_json::{Map, Value, json};
+
+use crate::network::Network;
+use crate::run::Run;
+use crate::source::{Source, class_targets, open, open_source};
+use crate::{Error, Result, open_device};
+
+/// Images embedded at once.
+const BATCH: usize = 128;
+
+/// What was found, by one or more protocols.
+pub struct Verdict {
+    /// Name, rules and counts of the protocols, and what was judged.
+    pub protocol: Map<String, Value>,
+    /// Every metric by its name.
+    pub metrics: BTreeMap<String, f64>,
+    /// Bootstrap intervals by metric name.
+    pub intervals: BTreeMap<String, [f64; 2]>,
+    /// Metrics that are undefined on this input, with the reason.
+    pub undefined: BTreeMap<String, String>,
+    /// The protocols' own results, with their curves.
+    pub evaluations: Vec<Evaluation>,
+    /// What was judged.
+    pub embeddings: Embeddings,
+    pub(crate) subject: Subject,
+}
+
+/// What a verdict is about, for titles and pictures.
+pub(crate) struct Subject {
+    pub title: String,
+    pub rendered: bool,
+    /// Images in the order of the embeddings.
+    pub images: Option<(Arc<dyn Dataset>, Vec<usize>)>,
+    /// Folder with `metrics.jsonl`.
+    pub run: Option<PathBuf>,
+}
+
+/// Judges a run on what its training held out, or on the whole of the data set `data` names.
+///
+/// A `data` that is the run's own training data is judged on its held-out part too. Without
+/// `protocols`: classification where the labels are the classes that were learned; verification on
+/// all pairs and retrieval where they are new identities.
+///
+/// # Errors
+/// When the weights do not fit, the data cannot be read, or a protocol is undefined on it.
+pub fn judge(
+    run: &Run,
+    data: Option<&str>,
+    protocols: &[Protocol],
+    device: &str,
+) -> Result<Verdict> {
+    let device = open_device(device)?;
+    let own = data.is_none_or(|data| data == run.config.data.source);
+    let (dataset, indices, part) = if own {
+        let Source {
+            dataset,
+            held_out,
+            description,
+            ..
+        } = open_source(&run.config)?;
+        (dataset, held_out, description)
+    } else {
+        let dataset = open(data.unwrap_or_default())?;
+        let everything = (0..dataset.len()).collect();
+        (dataset, everything, "all images".to_string())
+    };
+    let embeddings = embed_part(run, dataset.as_ref(), &indices, &device)?;
+    let chosen = match protocols {
+        [] if embeddings.logits().is_some() => {
+            vec![Protocol::Classification, Protocol::VerificationAllPairs]
+        }
+        [] => vec![Protocol::VerificationAllPairs, Protocol::Retrieval],
+        chosen => chosen.to_vec(),
+    };
+    let about = json!({
+        "source": data.unwrap_or(&run.config.data.source),
+        "part": part,
+        "images": indices.len(),
+        "rendered": dataset.rendered(),
+        "target": run.config.data.target,
+        "recipe": run.config.recipe,
+        "seed": run.config.seed,
+    });
+    let rendered = dataset.rendered();
+    let subject = Subject {
+        title: format!("{} on {}", run.config.recipe, dataset.name()),
+        rendered,
+        images: Some((dataset, indices)),
+        run: Some(run.folder.clone()),
+    };
+    verdict(embeddings, &chosen, about, subject)
+}
+
+/// Judges an embedding file; without `protocols` by verification on all pairs.
+///
+/// # Errors
+/// When the file cannot be read or a protocol is undefined on it.
+pub fn judge_embeddings(file: &Path, protocols: &[Protocol]) -> Result<Verdict> {
+    let embeddings = Embeddings::read(file)?;
+    let chosen = if protocols.is_empty() {
+        vec![Protocol::VerificationAllPairs]
+    } else {
+        protocols.to_vec()
+    };
+    let about = json!({ "embeddings": file.display().to_string(), "rows": embeddings.len() });
+    let title = file.file_name().map_or_else(
+        || "embeddings".into(),
+        |name| name.to_string_lossy().into_owned(),
+    );
+    verdict(
+        embeddings,
+        &chosen,
+        about,
+        Subject {
+            title,
+            rendered: false,
+            images: None,
+            run: None,
+        },
+    )
+}
+
+/// Reads protocol names.
+///
+/// # Errors
+/// When one is unknown; the message lists those there are.
+pub fn protocols(names: &[String]) -> Result<Vec<Protocol>> {
+    names
+        .iter()
+        .map(|name| Ok(Protocol::from_str(name)?))
+        .collect()
+}
+
+/// The embeddings of a whole data set under a run's network, with every label it has.
+///
+/// # Errors
+/// When the weights do not fit or the data cannot be read.
+pub fn embed(run: &Run, data: &str, device: &str) -> Result<Embeddings> {
+    let device = open_device(device)?;
+    let dataset = open(data)?;
+    let indices: Vec<usize> = (0..dataset.len()).collect();
+    embed_part(run, dataset.as_ref(), &indices, &device)
+}
+
+fn embed_part(
+    run: &Run,
+    dataset: &dyn Dataset,
+    indices: &[usize],
+    device: &Device,
+) -> Result<Embeddings> {
+    let network = run.network(device)?;
+    let mut values = Vec::new();
+    let mut logits = Vec::new();
+    for chunk in indices.chunks(BATCH) {
+        let images = load_images(
+            dataset,
+            chunk,
+            &run.config.image.transform().without_augment(),
+            device,
+        )?;
+        let (embedding, scores) = forward(&network, &images, run.config.image.test_flip)?;
+        values.extend(embedding.flatten_all()?.to_vec1::<f32>()?);
+        logits.extend(scores.flatten_all()?.to_vec1::<f32>()?);
+    }
+    let mut embeddings = Embeddings::new(values, run.config.model.embedding_dim)?.with_ids(
+        indices
+            .iter()
+            .map(|&index| dataset.sample_id(index))
+            .collect(),
+    )?;
+    for (name, column) in dataset.labels().columns() {
+        embeddings = match column {
+            Column::Categorical { codes, names } => embeddings
+                .with_labels(name, pick(codes, indices))?
+                .with_names(name, names.clone()),
+            Column::Continuous(numbers) => embeddings.with_factor(name, pick(numbers, indices))?,
+        };
+    }
+    let target = &run.config.data.target;
+    if dataset.labels().get(target).is_none() {
+        return Ok(embeddings);
+    }
+    let known: Option<Vec<u32>> = {
+        let targets = class_targets(dataset, target, &run.classes)?;
+        indices.iter().map(|&index| targets[index]).collect()
+    };
+    Ok(match known {
+        // The labels are the classes that were learned, so the logits can be judged.
+        Some(labels) => embeddings
+            .with_labels("labels", labels)?
+            .with_names("labels", run.classes.clone())
+            .with_logits(logits, run.classes.len())?,
+        None => embeddings
+            .with_labels("labels", pick(dataset.labels().codes(target)?, indices))?
+            .with_names("labels", dataset.labels().names(target)?.to_vec()),
+    })
+}
+
+fn forward(network: &Network, images: &Tensor, mirrored: bool) -> Result<(Tensor, Tensor)> {
+    let seen = network.judge(images)?;
+    if !mirrored {
+        return Ok((seen.embedding, seen.logits));
+    }
+    let width = images.dim(3)? as u32;
+    let backwards = Tensor::from_vec(
+        (0..width).rev().collect::<Vec<u32>>(),
+        width as usize,
+        images.device(),
+    )?;
+    let mirror = network.judge(&images.index_select(&backwards, 3)?)?;
+    let mean = |a: &Tensor, b: &Tensor| -> Result<Tensor> { Ok(((a + b)? * 0.5)?) };
+    Ok((
+        mean(&seen.embedding, &mirror.embedding)?,
+        mean(&seen.logits, &mirror.logits)?,
+    ))
+}
+
+fn pick<T: Copy>(values: &[T], indices: &[usize]) -> Vec<T> {
+    indices.iter().map(|&index| values[index]).collect()
+}
+
+pub(crate) fn verdict(
+    embeddings: Embeddings,
+    protocols: &[Protocol],
+    about: Value,
+    subject: Subject,
+) -> Result<Verdict> {
+    let options = EvaluateOptions::default();
+    let evaluations: Vec<Evaluation> = protocols
+        .iter()
+        .map(|protocol| Ok(evaluate(protocol, &embeddings, &options)?))
+        .collect::<Result<_>>()?;
+    let mut verdict = Verdict {
+        protocol: Map::new(),
+        metrics: BTreeMap::new(),
+        intervals: BTreeMap::new(),
+        undefined: BTreeMap::new(),
+        evaluations: Vec::new(),
+        embeddings,
+        subject,
+    };
+    for evaluation in &evaluations {
+        match protocols {
+            [_] => verdict.protocol.clone_from(&evaluation.protocol),
+            _ => {
+                let name = evaluation
+                    .protocol
+                    .get("name")
+                    .and_then(Value::as_str)
+                    .unwrap_or("protocol");
+                verdict
+                    .protocol
+                    .insert(name.to_string(), Value::Object(evaluation.protocol.clone()));
+            }
+        }
+        verdict.metrics.extend(evaluation.metrics.clone());
+        verdict.intervals.extend(evaluation.intervals.clone());
+        verdict.undefined.extend(evaluation.undefined.clone());
+    }
+    verdict.protocol.insert("data".to_string(), about);
+    verdict.evaluations = evaluations;
+    Ok(verdict)
+}
+
+impl Verdict {
+    /// `{"protocol": {...}, "metrics": {...}}`, with `intervals` and `undefined` where there are any.
+    pub fn to_json(&self) -> Value {
+        let mut object = Map::new();
+        object.insert("protocol".into(), Value::Object(self.protocol.clone()));
+        object.insert("metrics".into(), json!(self.metrics));
+        if !self.intervals.is_empty() {
+            object.insert("intervals".into(), json!(self.intervals));
+        }
+        if !self.undefined.is_empty() {
+            object.insert("undefined".into(), json!(self.undefined));
+        }
+        Value::Object(object)
+    }
+
+    /// The figures as aligned text, one metric a line.
+    pub fn table(&self) -> String {
+        let mut text = String::new();
+        let about = if self.subject.rendered {
+            " (rendered faces)"
+        } else {
+            ""
+        };
+        let _ = writeln!(text, "{}{about}", self.subject.title);
+        for (name, value) in &self.metrics {
+            let _ = match self.intervals.get(name) {
+                Some([low, high]) => {
+                    writeln!(text, "  {name:<22} {value:.4}  [{low:.4}, {high:.4}]")
+                }
+                None => writeln!(text, "  {name:<22} {value:.4}"),
+            };
+        }
+        for (name, reason) in &self.undefined {
+            let _ = writeln!(text, "  {name:<22} undefined: {reason}");
+        }
+        text
+    }
+
+    /// Writes `eval.json` and `report.html` into `folder`.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        crate::run::create_folder(folder)?;
+        let text = serde_json::to_string_pretty(&self.to_json())
+            .map_err(|error| Error::config(error.to_string()))?;
+        crate::run::write(&folder.join("eval.json"), &format!("{text}\n"))?;
+        let page = crate::page::page(self)?;
+        crate::run::write(&folder.join("report.html"), &page)
+    }
+}

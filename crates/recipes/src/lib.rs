@@ -1,0 +1,52 @@
+//! Whole pipelines as library code: which data, trunk, miner, loss and schedule make a run.
+//!
+//! A recipe is a typed [`Config`], written as TOML; [`named`] gives those that have a name. A run is
+//! a folder: [`train`] makes one, [`resume`] goes on with one that was interrupted, [`Run::open`]
+//! reads one back, [`judge`] evaluates it on what its training held out. What `cargo xtask` can do
+//! is here:
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use std::sync::atomic::AtomicBool;
+//! use phiz_recipes::{Outcome, judge, named, train};
+//!
+//! # fn main() -> phiz_recipes::Result<()> {
+//! let config = named("tuplet")?.set("train.epochs=5")?;
+//! let stop = AtomicBool::new(false); // set it to interrupt; the run saves itself
+//! let outcome = train(&config, Path::new("runs/mine"), "cpu", &stop, &mut ())?;
+//! if let Outcome::Finished(run) = outcome {
+//!     let verdict = judge(&run, None, &[], "cpu")?;
+//!     println!("accuracy {:.3}", verdict.metrics["accuracy"]);
+//! }
+//! # Ok(()) }
+//! ```
+
+mod baselines;
+mod config;
+mod device;
+mod error;
+mod judge;
+mod named;
+mod network;
+mod objective;
+mod overlay;
+mod page;
+mod plan;
+mod reproduce;
+mod run;
+mod source;
+
+pub use baselines::{BaselineError, Fisherfaces, centred_pixels};
+pub use config::{
+    Backbone, Branches, Config, DataConfig, Head, ImageConfig, Metric, ModelConfig,
+    ObjectiveConfig, OptimizerKind, Sampling, SamplingConfig, ScheduleKind, Split, TrainConfig,
+};
+pub use device::open_device;
+pub use error::{Error, ErrorKind, Result};
+pub use judge::{Verdict, embed, judge, judge_embeddings, protocols};
+pub use named::{NAMED, Named, named};
+pub use network::{Judged, Network, Outputs};
+pub use plan::{Plan, PlannedBatch};
+pub use reproduce::{Progressed, Reproduction, Row, Table, reproduce};
+pub use run::{Outcome, Run, resume, train};
+pub use source::{Source, open, open_source};

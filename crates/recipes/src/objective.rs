@@ -1,0 +1,192 @@
+//! What one training step computes: softmax and metric loss of a batch, and the numbers worth
+//! logging.
+
+use candle::Tensor;
+use candle_nn::VarBuilder;
+use phiz_kernels::cross_entropy;
+use phiz_losses::{
+    AdaptiveConfig, AdaptiveTupletClusters, CoupledClustersConfig, NPairConfig, TripletConfig,
+    TupletClustersConfig, coupled_clusters_report, embedding_std, n_pair, triplet_report,
+    tuplet_clusters_report,
+};
+use phiz_mining::{
+    TupletConfig, Tuplets, batch_hard, mine_positives, n_pair_tuplets, random_positives,
+};
+use phiz_train::{StepOutput, Streams};
+
+use crate::config::{Config, Metric, ObjectiveConfig};
+use crate::network::Network;
+use crate::plan::{PlannedBatch, tuplet_config};
+use crate::{Error, Result};
+
+/// The objective of a recipe: its weights, miner and metric loss.
+pub(crate) struct Objective {
+    config: ObjectiveConfig,
+    tuplets: TupletConfig,
+    mining: bool,
+    mining_from_step: u64,
+    adaptive: Option<AdaptiveTupletClusters>,
+    streams: Streams,
+}
+
+impl Objective {
+    pub fn new(config: &Config, steps_per_epoch: f64, vb: &VarBuilder) -> Result<Objective> {
+        let objective = &config.objective;
+        let adaptive = (objective.metric == Metric::TupletAdaptive)
+            .then(|| {
+                let settings = AdaptiveConfig {
+                    reference_distance: objective.reference_distance,
+                    tau: objective.tau,
+                    ..AdaptiveConfig::default()
+                };
+                AdaptiveTupletClusters::new(
+                    config.model.embedding_dim,
+                    settings,
+                    vb.pp("metric_loss"),
+                )
+            })
+            .transpose()?;
+        Ok(Objective {
+            config: objective.clone(),
+            tuplets: tuplet_config(config),
+            mining: config.sampling.mining,
+            mining_from_step: (config.sampling.mining_after * steps_per_epoch).round() as u64,
+            adaptive,
+            streams: Streams::new(config.seed),
+        })
+    }
+
+    /// Loss and log line of one batch.
+    pub fn step(
+        &self,
+        network: &Network,
+        step: u64,
+        images: &Tensor,
+        labels: &[u32],
+        planned: &PlannedBatch,
+    ) -> Result<StepOutput> {
+        let targets = Tensor::new(labels, images.device())?;
+        let dropout_seed = self.streams.seed("dropout").wrapping_add(step);
+        let out = network.forward(images, &targets, dropout_seed)?;
+        let mut metrics = Vec::new();
+        let mut note = |name: &str, value: f64| metrics.push((name.to_string(), value));
+
+        let softmax = cross_entropy(&out.logits, &targets, self.config.label_smoothing)?;
+        note(
+            "softmax",
+            f64::from(softmax.to_dtype(candle::DType::F32)?.to_scalar::<f32>()?),
+        );
+        note("batch_accuracy", accuracy(&out.logits, labels)?);
+        let mut loss = (softmax * self.config.softmax_weight)?;
+
+        if self.config.metric != Metric::None {
+            let embedding = self.measured(&out.metric_embedding)?;
+            note("embedding_std", embedding_std(&embedding.detach())?);
+            let metric = self.metric(step, &embedding, labels, planned, &mut note)?;
+            note(
+                "metric",
+                f64::from(metric.to_dtype(candle::DType::F32)?.to_scalar::<f32>()?),
+            );
+            loss = (loss + (metric * self.config.metric_weight)?)?;
+        }
+        Ok(StepOutput {
+            loss,
+            metrics,
+            samples: labels.len(),
+        })
+    }
+
+    /// The embedding as miner and metric loss see it.
+    fn measured(&self, embedding: &Tensor) -> Result<Tensor> {
+        // The adaptive form learns its own scale.
+        if self.config.normalize && self.config.metric != Metric::TupletAdaptive {
+            return Ok(phiz_kernels::safe::normalize_last_dim(embedding)?);
+        }
+        Ok(embedding.clone())
+    }
+
+    fn metric(
+        &self,
+        step: u64,
+        embedding: &Tensor,
+        labels: &[u32],
+        planned: &PlannedBatch,
+        note: &mut dyn FnMut(&str, f64),
+    ) -> Result<Tensor> {
+        let config = &self.config;
+        let loss = match config.metric {
+            Metric::None => return Err(Error::config("there is no metric loss")),
+            Metric::Triplet => {
+                let triplets = batch_hard(&embedding.detach(), labels)?;
+                let settings = TripletConfig {
+                    margin: config.tau,
+                    ..TripletConfig::default()
+                };
+                let (loss, report) = triplet_report(embedding, &triplets, settings)?;
+                note("active", report.active);
+                loss
+            }
+            Metric::NPair => {
+                let mut rng = self.streams.rng("n-pair", step);
+                let tuplets = n_pair_tuplets(labels, &mut rng);
+                n_pair(embedding, &tuplets, NPairConfig::default())?
+            }
+            Metric::CoupledClusters | Metric::TupletFixed | Metric::TupletAdaptive => {
+                let drawn = planned
+                    .tuplets
+                    .as_ref()
+                    .ok_or_else(|| Error::config("this metric loss needs batches of tuplets"))?;
+                let tuplets = self.mined(step, embedding, drawn, note)?;
+                note("without_negatives", planned.without_negatives as f64);
+                let (loss, report) = match (&self.adaptive, config.metric) {
+                    (Some(adaptive), _) => adaptive.forward_report(embedding, &tuplets)?,
+                    (None, Metric::CoupledClusters) => {
+                        let settings = CoupledClustersConfig {
+                            margin: config.tau,
+                            ..CoupledClustersConfig::default()
+                        };
+                        coupled_clusters_report(embedding, &tuplets, settings)?
+                    }
+                    (None, _) => {
+                        let settings = TupletClustersConfig {
+                            reference_distance: config.reference_distance,
+                            tau: config.tau,
+                            ..TupletClustersConfig::default()
+                        };
+                        tuplet_clusters_report(embedding, &tuplets, settings)?
+                    }
+                };
+                note("active_positives", report.active_positives);
+                note("active_negatives", report.active_negatives);
+                loss
+            }
+        };
+        Ok(loss)
+    }
+
+    /// Tuplets with their positives chosen: at random before mining begins, online afterwards.
+    fn mined(
+        &self,
+        step: u64,
+        embedding: &Tensor,
+        drawn: &Tuplets,
+        note: &mut dyn FnMut(&str, f64),
+    ) -> Result<Tuplets> {
+        if !self.mining || step < self.mining_from_step {
+            let mut rng = self.streams.rng("random-positives", step);
+            return Ok(random_positives(drawn, &self.tuplets, &mut rng));
+        }
+        let (tuplets, stats) = mine_positives(drawn, &embedding.detach(), &self.tuplets)?;
+        note("drop_rate", stats.drop_rate());
+        Ok(tuplets)
+    }
+}
+
+fn accuracy(logits: &Tensor, labels: &[u32]) -> Result<f64> {
+    let best = logits
+        .detach()
+        .argmax(candle::D::Minus1)?
+        .to_vec1::<u32>()?;
+    let right = best.iter().zip(labels).filter(|(a, b)| a == b).count();
+    Ok(right as f64 / labels.len().max(1) as f64)
+}

@@ -1,0 +1,389 @@
+//! A run: one folder that holds what was asked for, what was learned and how it went.
+//!
+//! `config.toml` (complete, re-runnable), `classes.json` (names of the classes in the order of the
+//! logits), `model.safetensors`, `checkpoint/`, `metrics.jsonl`, a TensorBoard event file; after
+//! judging also `eval.json` and `report.html`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use candle::{DType, Device};
+use phiz_data::load_batches;
+use phiz_train::{
+    Checkpoint, FitConfig, GroupRules, Observer, OptimizerConfig, Parameters, Schedule, StepOutput,
+    Streams, fit, read_tensors,
+};
+
+use crate::config::{Config, OptimizerKind, ScheduleKind};
+use crate::network::Network;
+use crate::objective::Objective;
+use crate::plan::Plan;
+use crate::source::{Source, class_targets, open_source};
+use crate::{Error, Result, open_device};
+
+/// A trained run, read back from its folder.
+pub struct Run {
+    /// The folder.
+    pub folder: PathBuf,
+    /// What the run was asked for.
+    pub config: Config,
+    /// Names of the classes in the order of the logits.
+    pub classes: Vec<String>,
+}
+
+/// How training ended.
+pub enum Outcome {
+    /// The run is complete.
+    Finished(Run),
+    /// It was asked to stop and saved itself.
+    Interrupted {
+        /// Steps done so far.
+        step: u64,
+    },
+}
+
+/// Trains `config` into the new folder `out`.
+///
+/// # Errors
+/// When the folder is not empty or cannot be written, the data cannot be read, the device is not
+/// there, or training fails (a non-finite loss names the batch's samples).
+pub fn train(
+    config: &Config,
+    out: &Path,
+    device: &str,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<Outcome> {
+    config.validate()?;
+    let device = open_device(device)?;
+    // Everything that can be wrong with the input comes before the first byte is written.
+    let occupied = out
+        .read_dir()
+        .is_ok_and(|mut entries| entries.next().is_some());
+    if occupied {
+        return Err(Error::run(
+            out,
+            "not empty; expected a new folder, or --resume to go on with a run",
+        ));
+    }
+    let prepared = Prepared::new(config, &device, observer)?;
+    create_folder(out)?;
+    write(
+        &out.join("classes.json"),
+        &serde_json::to_string_pretty(&prepared.source.classes).unwrap_or_default(),
+    )?;
+    write(&out.join("config.toml"), &config.to_toml()?)?;
+    prepared.fit(config, out, None, stop, observer)
+}
+
+/// Goes on with the run in `folder` from its last checkpoint; ends bit-equal to a run that was
+/// never interrupted.
+///
+/// # Errors
+/// When the folder is not a run, its checkpoint is damaged, or as [`train`].
+pub fn resume(
+    folder: &Path,
+    device: &str,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<Outcome> {
+    let run = Run::open_config(folder)?;
+    let device = open_device(device)?;
+    let start = Checkpoint::latest(folder)?;
+    match &start {
+        Some(start) => observer.message(&format!("going on after step {}", start.step())),
+        None => observer.message("no checkpoint yet; starting from the beginning"),
+    }
+    let prepared = Prepared::new(&run, &device, observer)?;
+    prepared.fit(&run, folder, start, stop, observer)
+}
+
+impl Run {
+    /// Reads a finished run.
+    ///
+    /// # Errors
+    /// When the folder is not a run, or the run is not finished.
+    pub fn open(folder: &Path) -> Result<Run> {
+        let config = Run::open_config(folder)?;
+        let path = folder.join("classes.json");
+        let text = std::fs::read_to_string(&path).map_err(|error| Error::io(&path, error))?;
+        let classes: Vec<String> = serde_json::from_str(&text).map_err(|error| {
+            Error::run(
+                &path,
+                format!("expected a JSON list of class names: {error}"),
+            )
+        })?;
+        if !folder.join("model.safetensors").is_file() {
+            return Err(Error::run(
+                folder,
+                format!(
+                    "no model.safetensors: the run is not finished; go on with `cargo xtask train --resume {}`",
+                    folder.display()
+                ),
+            ));
+        }
+        Ok(Run {
+            folder: folder.to_path_buf(),
+            config,
+            classes,
+        })
+    }
+
+    /// The trained network, ready for test time.
+    ///
+    /// # Errors
+    /// When the weights do not fit the network of `config.toml`; the message names the first tensor
+    /// that differs.
+    pub fn network(&self, device: &Device) -> Result<Network> {
+        let parameters = Parameters::new(Streams::new(self.config.seed), DType::F32, device);
+        let vb = parameters.var_builder();
+        let network = Network::new(&self.config, self.classes.len(), &vb)?;
+        // Parameters of the loss belong to the file as well.
+        let _loss = Objective::new(&self.config, 1.0, &vb)?;
+        parameters.load_file(&self.folder.join("model.safetensors"))?;
+        Ok(network)
+    }
+
+    fn open_config(folder: &Path) -> Result<Config> {
+        let path = folder.join("config.toml");
+        if !path.is_file() {
+            return Err(Error::run(
+                folder,
+                "not a run folder: expected a config.toml in it",
+            ));
+        }
+        Config::from_file(&path, &crate::named("tuplet")?)
+    }
+}
+
+/// Data, parameters, network and objective of a run about to train.
+struct Prepared {
+    source: Source,
+    device: Device,
+    parameters: Parameters,
+    network: Network,
+    objective: Objective,
+    plan: Arc<Plan>,
+}
+
+impl Prepared {
+    fn new(config: &Config, device: &Device, observer: &mut dyn Observer) -> Result<Prepared> {
+        observer.message(&format!("reading {}", config.data.source));
+        let source = open_source(config)?;
+        observer.message(&format!(
+            "{} images: {}, {} held out; {}{}",
+            source.dataset.len(),
+            source.train.len(),
+            source.held_out.len(),
+            source.description,
+            if source.dataset.rendered() {
+                " (rendered faces)"
+            } else {
+                ""
+            },
+        ));
+        let plan = Plan::new(config, &source)?;
+        let parameters = Parameters::new(Streams::new(config.seed), DType::F32, device);
+        let vb = parameters.var_builder();
+        let network = Network::new(config, source.classes.len(), &vb)?;
+        let objective = Objective::new(config, plan.steps_per_epoch(), &vb)?;
+        if !config.model.init.is_empty() {
+            initialise(&parameters, Path::new(&config.model.init), observer)?;
+        }
+        Ok(Prepared {
+            source,
+            device: device.clone(),
+            parameters,
+            network,
+            objective,
+            plan: Arc::new(plan),
+        })
+    }
+
+    fn fit(
+        self,
+        config: &Config,
+        out: &Path,
+        start: Option<Checkpoint>,
+        stop: &AtomicBool,
+        observer: &mut dyn Observer,
+    ) -> Result<Outcome> {
+        let Prepared {
+            source,
+            device,
+            parameters,
+            network,
+            objective,
+            plan,
+        } = self;
+        let settings = fit_config(config, &plan, out);
+        let first = start.as_ref().map_or(0, Checkpoint::step);
+        let streams = Streams::new(config.seed);
+        let targets = class_targets(
+            source.dataset.as_ref(),
+            &config.data.target,
+            &source.classes,
+        )?;
+
+        let ahead = Arc::clone(&plan);
+        // An error of the plan comes out again, with its message, when the step draws its batch.
+        let indices = (first..settings.total_steps)
+            .map_while(move |step| ahead.batch(step).ok().map(|batch| (step, batch.indices)));
+        let mut loader = load_batches(
+            Arc::clone(&source.dataset),
+            indices,
+            config.image.transform(),
+            streams.seed("augment"),
+            &device,
+            config.data.workers,
+            config.data.workers + 1,
+        );
+        let mut step = |step: u64| -> Result<StepOutput> {
+            let planned = plan.batch(step)?;
+            let batch = loader
+                .next()
+                .ok_or_else(|| Error::config("the loader ended before the run"))??;
+            let labels: Vec<u32> = planned
+                .indices
+                .iter()
+                .map(|&index| {
+                    targets[index].ok_or_else(|| Error::config("an image has no label of a class"))
+                })
+                .collect::<Result<_>>()?;
+            objective.step(&network, step, &batch.images, &labels, &planned)
+        };
+        let sample_ids = |step: u64| -> Vec<String> {
+            let indices = plan
+                .batch(step)
+                .map(|batch| batch.indices)
+                .unwrap_or_default();
+            indices
+                .iter()
+                .map(|&index| source.dataset.sample_id(index))
+                .collect()
+        };
+        let outcome = fit(
+            &settings,
+            &parameters,
+            start,
+            &mut step,
+            &sample_ids,
+            stop,
+            observer,
+        )?;
+        match outcome {
+            phiz_train::Outcome::Interrupted { step } => Ok(Outcome::Interrupted { step }),
+            phiz_train::Outcome::Finished => {
+                parameters.save(&out.join("model.safetensors"))?;
+                Ok(Outcome::Finished(Run {
+                    folder: out.to_path_buf(),
+                    config: config.clone(),
+                    classes: source.classes,
+                }))
+            }
+        }
+    }
+}
+
+fn fit_config(config: &Config, plan: &Plan, out: &Path) -> FitConfig {
+    let train = &config.train;
+    let per_epoch = plan.steps_per_epoch();
+    let steps = |epochs: f64| (epochs * per_epoch).round() as u64;
+    let total_steps = steps(train.epochs).max(1);
+    let warmup_steps = steps(train.warmup_epochs).min(total_steps);
+    let schedule = match train.schedule {
+        ScheduleKind::Constant => Schedule::Constant { warmup_steps },
+        ScheduleKind::Cosine => Schedule::Cosine {
+            warmup_steps,
+            final_fraction: 0.0,
+        },
+        ScheduleKind::Poly => Schedule::Poly {
+            warmup_steps,
+            power: train.power,
+        },
+        ScheduleKind::Step => Schedule::Step {
+            warmup_steps,
+            milestones: train
+                .milestones
+                .iter()
+                .map(|&epochs| steps(epochs))
+                .collect(),
+            gamma: train.gamma,
+        },
+    };
+    let optimizer = match train.optimizer {
+        OptimizerKind::Sgd => OptimizerConfig::Sgd {
+            momentum: train.momentum,
+            nesterov: train.nesterov,
+            weight_decay: train.weight_decay,
+        },
+        OptimizerKind::Adamw => match OptimizerConfig::adamw() {
+            OptimizerConfig::AdamW {
+                beta1, beta2, eps, ..
+            } => OptimizerConfig::AdamW {
+                beta1,
+                beta2,
+                eps,
+                weight_decay: train.weight_decay,
+            },
+            other => other,
+        },
+    };
+    FitConfig {
+        total_steps,
+        steps_per_epoch: Some((per_epoch.round() as u64).max(1)),
+        base_lr: train.lr,
+        schedule,
+        optimizer,
+        groups: GroupRules::default(),
+        clip_norm: (train.clip_norm > 0.0).then_some(train.clip_norm),
+        checkpoint_every: train.checkpoint_every,
+        log_every: train.log_every,
+        run_dir: Some(out.to_path_buf()),
+        config_hash: config.fingerprint(),
+    }
+}
+
+/// Takes every tensor of a run or weight file that fits the network.
+fn initialise(parameters: &Parameters, from: &Path, observer: &mut dyn Observer) -> Result<()> {
+    let file = if from.is_dir() {
+        from.join("model.safetensors")
+    } else {
+        from.to_path_buf()
+    };
+    let mut tensors = read_tensors(&file)?;
+    if !tensors.keys().any(|name| name.starts_with("backbone.")) {
+        // A bare backbone, as PyTorch programs save it.
+        tensors = tensors
+            .into_iter()
+            .map(|(name, tensor)| (format!("backbone.{name}"), tensor))
+            .collect();
+    }
+    let matching = parameters.load_matching(&tensors, &["backbone."])?;
+    observer.message(&format!(
+        "{} tensors from {}, {} left as initialised",
+        matching.loaded.len(),
+        file.display(),
+        matching.skipped.len()
+    ));
+    Ok(())
+}
+
+pub(crate) fn create_folder(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))
+}
+
+/// Writes a small file whole or not at all.
+pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".tmp");
+    let temporary = path.with_file_name(name);
+    std::fs::write(&temporary, text)
+        .and_then(|()| std::fs::rename(&temporary, path))
+        .map_err(|error| {
+            // Best effort: the error that matters is the first one.
+            let _ = std::fs::remove_file(&temporary);
+            Error::io(path, error)
+        })
+}

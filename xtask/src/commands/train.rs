@@ -1,0 +1,94 @@
+//! `train`: from a recipe to a run folder, judged.
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use phiz_recipes::{Config, NAMED, Outcome, judge, named, resume, train};
+
+use crate::Done;
+use crate::args::TrainArgs;
+use crate::commands::{print_text, stop_on_ctrl_c};
+use crate::progress::Shown;
+
+/// Trains, judges on the held-out part, and says what to type next.
+pub fn run(args: &TrainArgs) -> Result<Done> {
+    if args.list {
+        for recipe in NAMED {
+            print_text(&format!("{:<18} {}", recipe.name, recipe.summary))?;
+        }
+        return Ok(Done::Finished);
+    }
+    if let Some(folder) = &args.resume {
+        let stop = stop_on_ctrl_c()?;
+        return finish(
+            resume(folder, &args.device, stop, &mut Shown::new(""))?,
+            folder,
+            &args.device,
+        );
+    }
+    let config = config(args)?;
+    if args.print_config {
+        print_text(config.to_toml()?.trim_end())?;
+        return Ok(Done::Finished);
+    }
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => new_folder(&config.recipe)?,
+    };
+    let stop = stop_on_ctrl_c()?;
+    eprintln!("run folder: {}", out.display());
+    finish(
+        train(&config, &out, &args.device, stop, &mut Shown::new(""))?,
+        &out,
+        &args.device,
+    )
+}
+
+fn finish(outcome: Outcome, folder: &Path, device: &str) -> Result<Done> {
+    match outcome {
+        Outcome::Interrupted { step } => {
+            eprintln!("interrupted after step {step}, saved; go on with:");
+            eprintln!("  cargo xtask train --resume {}", folder.display());
+            Ok(Done::Interrupted)
+        }
+        Outcome::Finished(run) => {
+            let verdict = judge(&run, None, &[], device)?;
+            verdict.write(folder)?;
+            eprint!("{}", verdict.table());
+            eprintln!("report: {}", folder.join("report.html").display());
+            eprintln!("next:   cargo xtask eval {}", folder.display());
+            Ok(Done::Finished)
+        }
+    }
+}
+
+fn config(args: &TrainArgs) -> Result<Config> {
+    let mut config = named(args.recipe.as_deref().unwrap_or("tuplet"))?;
+    if let Some(path) = &args.config {
+        config = Config::from_file(path, &config)?;
+    }
+    if let Some(spec) = &args.data {
+        config.data.source.clone_from(spec);
+    }
+    if let Some(seed) = args.seed {
+        config.seed = seed;
+    }
+    for word in &args.set {
+        config = config.set(word)?;
+    }
+    config.validate()?;
+    Ok(config)
+}
+
+/// `runs/<recipe>-<seconds since 1970>`, or the next number that is free.
+fn new_folder(recipe: &str) -> Result<PathBuf> {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .context("the clock stands before 1970")?;
+    let folder = |number: u64| Path::new("runs").join(format!("{recipe}-{number}"));
+    let free = (now.as_secs()..)
+        .map(folder)
+        .find(|folder| !folder.exists());
+    free.context("no free folder name under runs/")
+}
