@@ -1,18 +1,17 @@
 //! One Inception block: four views of the same map, side by side.
 //!
 //! ```text
-//!               +-- one ---------------------------------------+
-//! x -- entry ---+-- reduce3 -- 3 x 3 (three) ------------------+-- concatenated channels
-//!      (1 x 1)  +-- reduce5 -- 3 x 3 (five1) -- 3 x 3 (five2) -+
-//!               +-- pool ----- max pool 3 x 3 -----------------+
+//!    +-- 1 x 1 (one) --------------------------------------------+
+//! x -+-- 1 x 1 (reduce3) -- 3 x 3 (three) -----------------------+-- concatenated channels
+//!    +-- 1 x 1 (reduce5) -- 3 x 3 (five1) -- 3 x 3 (five2) ------+
+//!    +-- 1 x 1 (pool) ----- max pool 3 x 3 ----------------------+
 //! ```
 //!
 //! The 5 x 5 view is two 3 x 3 convolutions: the same field at 18/25 of the cost, with one more
-//! activation. The 1 x 1 convolutions at the entry read the same map, so they are one convolution
-//! whose output is cut in four: one large matrix product is faster than four small ones. In the
-//! pooling view the 1 x 1 convolution stands before the pooling, not behind it, for the same
-//! reason and because it leaves a fifth of the maps to pool. Every convolution is followed by
-//! batch norm and ReLU.
+//! activation. In the pooling view the 1 x 1 convolution stands before the pooling, not behind it,
+//! which leaves a fifth of the maps to pool. Every convolution is followed by batch norm and ReLU.
+//! Computing the four 1 x 1 convolutions as one and cutting its output was tried: what the larger
+//! matrix product gains, the copies of the slices and of their gradients take back.
 //!
 //! Source: Szegedy et al., "Going Deeper with Convolutions" (CVPR 2015); the two 3 x 3 are from
 //! "Rethinking the Inception Architecture" (CVPR 2016).
@@ -70,18 +69,21 @@ pub(crate) fn conv_relu(
 /// The block of the [module text](self).
 #[derive(Debug, Clone)]
 pub(crate) struct Inception {
-    mix: Mix,
-    entry: Unit,
+    one: Unit,
+    reduce3: Unit,
+    reduce5: Unit,
+    pool: Unit,
     three: Unit,
     five: [Unit; 2],
 }
 
 impl Inception {
     pub(crate) fn new(from: usize, mix: Mix, cost: &mut Cost, vb: &VarBuilder) -> Result<Self> {
-        let entry = (from, mix.one + mix.reduce3 + mix.reduce5 + mix.pool);
         Ok(Self {
-            mix,
-            entry: conv_relu(entry, 1, 1, cost, &vb.pp("entry"))?,
+            one: conv_relu((from, mix.one), 1, 1, cost, &vb.pp("one"))?,
+            reduce3: conv_relu((from, mix.reduce3), 1, 1, cost, &vb.pp("reduce3"))?,
+            reduce5: conv_relu((from, mix.reduce5), 1, 1, cost, &vb.pp("reduce5"))?,
+            pool: conv_relu((from, mix.pool), 1, 1, cost, &vb.pp("pool"))?,
             three: conv_relu((mix.reduce3, mix.three), 3, 1, cost, &vb.pp("three"))?,
             five: [
                 conv_relu((mix.reduce5, mix.five), 3, 1, cost, &vb.pp("five1"))?,
@@ -91,20 +93,13 @@ impl Inception {
     }
 
     pub(crate) fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        let Mix {
-            one,
-            reduce3,
-            reduce5,
-            pool,
-            ..
-        } = self.mix;
-        let entry = self.entry.forward(x, train)?;
-        // `cat` of a view takes a slow way whose result is strided, so the slice is copied.
-        let first = entry.narrow(1, 0, one)?.contiguous()?;
-        let three = self.three.forward(&entry.narrow(1, one, reduce3)?, train)?;
-        let five = self.five[0].forward(&entry.narrow(1, one + reduce3, reduce5)?, train)?;
+        let one = self.one.forward(x, train)?;
+        let three = self
+            .three
+            .forward(&self.reduce3.forward(x, train)?, train)?;
+        let five = self.five[0].forward(&self.reduce5.forward(x, train)?, train)?;
         let five = self.five[1].forward(&five, train)?;
-        let pool = max_pool2d(&entry.narrow(1, one + reduce3 + reduce5, pool)?, 3, 1, 1)?;
-        Tensor::cat(&[&first, &three, &five, &pool], 1)
+        let pool = max_pool2d(&self.pool.forward(x, train)?, 3, 1, 1)?;
+        Tensor::cat(&[&one, &three, &five, &pool], 1)
     }
 }
