@@ -136,6 +136,8 @@ pub fn cluster_mean_interval(
 pub(crate) struct WeightedPairs {
     /// Clusters of the two samples; the top bit of the first marks the last pair of a tie, of the second a genuine pair.
     pairs: Vec<(u32, u32)>,
+    /// How many pairs there are of each (cluster, cluster, genuine): the totals of a resample without a pass over all.
+    kinds: Vec<((u32, u32, bool), u64)>,
     clusters: usize,
 }
 
@@ -164,7 +166,17 @@ impl WeightedPairs {
                 )
             })
             .collect();
-        Self { pairs, clusters }
+        let mut kinds: Vec<(u32, u32, bool)> = scored.iter().map(|s| (s.1, s.2, s.3)).collect();
+        kinds.par_sort_unstable();
+        let kinds = kinds
+            .chunk_by(|x, y| x == y)
+            .filter_map(|run| Some((*run.first()?, run.len() as u64)))
+            .collect();
+        Self {
+            pairs,
+            kinds,
+            clusters,
+        }
     }
 
     /// Intervals of AUC, EER, best accuracy and the TARs at `fars`.
@@ -186,22 +198,26 @@ impl WeightedPairs {
             }
         };
         let (mut genuine, mut impostor) = (0u64, 0u64);
-        for &(a, b) in &self.pairs {
-            let w = weight(a & !FLAG, b & !FLAG);
-            if b & FLAG != 0 {
-                genuine += w;
+        for &((a, b, same), count) in &self.kinds {
+            let total = count * weight(a, b);
+            if same {
+                genuine += total;
             } else {
-                impostor += w;
+                impostor += total;
             }
         }
         if genuine == 0 || impostor == 0 {
             return vec![f64::NAN; FIXED_FIGURES + fars.len()];
         }
         let (p, n) = (genuine as f64, impostor as f64);
+        // Rates from hard to easy; each is settled when its bound is first passed.
+        let mut bounds: Vec<usize> = (0..fars.len()).collect();
+        bounds.sort_by(|&x, &y| fars[x].total_cmp(&fars[y]));
+        let mut bounds = bounds.into_iter().peekable();
+        let mut tars = vec![1.0; fars.len()];
         let (mut tp, mut fp) = (0u64, 0u64);
         let (mut last_tp, mut last_fp) = (0u64, 0u64);
         let (mut doubled, mut best, mut eer) = (0u128, impostor, None);
-        let mut tars = vec![0.0; fars.len()];
         for &(a, b) in &self.pairs {
             let w = weight(a & !FLAG, b & !FLAG);
             if b & FLAG != 0 {
@@ -214,18 +230,16 @@ impl WeightedPairs {
             }
             doubled += u128::from(fp - last_fp) * u128::from(tp + last_tp);
             best = best.max(tp + impostor - fp);
-            if eer.is_none() {
+            if eer.is_none() && fp as f64 * p >= (genuine - tp) as f64 * n {
                 let (far, frr) = (fp as f64 / n, 1.0 - tp as f64 / p);
-                if far >= frr {
-                    let (far0, frr0) = (last_fp as f64 / n, 1.0 - last_tp as f64 / p);
-                    let share = (frr0 - far0) / (far - frr - far0 + frr0);
-                    eer = Some(far0 + share * (far - far0));
-                }
+                let (far0, frr0) = (last_fp as f64 / n, 1.0 - last_tp as f64 / p);
+                let share = (frr0 - far0) / (far - frr - far0 + frr0);
+                eer = Some(far0 + share * (far - far0));
             }
-            for (tar, &target) in tars.iter_mut().zip(fars) {
-                if fp as f64 / n <= target {
-                    *tar = tp as f64 / p;
-                }
+            while let Some(k) =
+                bounds.next_if(|&k| fp as f64 > fars[k] * n && fp as f64 / n > fars[k])
+            {
+                tars[k] = last_tp as f64 / p;
             }
             (last_tp, last_fp) = (tp, fp);
         }

@@ -416,9 +416,11 @@ impl Report {
         format!("c{}", self.sections.len())
     }
 
-    /// Whether a narrow section would stand beside an empty place. Charts keep their narrow width there all the same.
-    fn alone(&self, _index: usize) -> bool {
-        false
+    /// Whether section `index` is the odd one out of a run of narrow sections: it then takes the whole row.
+    fn alone(&self, index: usize) -> bool {
+        let narrow = |i: &usize| self.sections.get(*i).is_some_and(|s| !s.wide);
+        let before = (0..index).rev().take_while(narrow).count();
+        narrow(&index) && before.is_multiple_of(2) && !narrow(&(index + 1))
     }
 }
 
