@@ -60,6 +60,10 @@ impl AdaptiveTupletClusters {
     ///
     /// # Errors
     /// Unless `T0 > tau/2 > 0`, or when `vb` holds a parameter of another shape.
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "candle-nn passes builders by value"
+    )]
     pub fn new(dim: usize, config: AdaptiveConfig, vb: VarBuilder) -> Result<Self> {
         let zeros = Init::Const(0.0);
         let l_a = start_at_identity(vb.get_with_hints((dim, dim), "l_a", zeros)?)?;

@@ -4,7 +4,8 @@
 //! `*_report` twin that also says what to log (how many hinges were active, mean distances). Heads hold class weights and give
 //! logits for [`cross_entropy`].
 //!
-//! Every loss is a handful of tensor operations over the whole batch, on any device. A batch without a valid tuple gives
+//! Every loss is a handful of candle operations over the whole batch, no custom kernels, so it runs where candle does (the tests
+//! run on the CPU; the choice of active hinges is made on the host). A batch without a valid tuple gives
 //! exactly 0 with zero gradients; a hinge at its corner has gradient 0; equal embeddings, zero embeddings and cosines of 1 have
 //! finite gradients; a NaN in an embedding that takes part comes out as a NaN loss.
 //!

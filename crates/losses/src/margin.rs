@@ -59,6 +59,9 @@ impl Default for CosFaceConfig {
 
 /// `s cos(theta_y + m)` for the target class, `s cos(theta_j)` for the others (Deng, Guo, Xue, Zafeiriou, CVPR 2019).
 ///
+/// The exact form takes its sine from the cosine, which below an angle of about 1e-3 (f32; 1e-7 in f64) leaves nothing but
+/// rounding: there the sine's share of the gradient is 0. The straight-through form has no such region.
+///
 /// # Shapes
 /// `cosine` (B, C) in f32 or f64, `labels` (B) u32; result: logits (B, C) for a softmax cross-entropy.
 ///

@@ -45,10 +45,11 @@ pub(crate) fn indices(values: Vec<u32>, like: &Tensor) -> Result<Tensor> {
 
 /// The values of a tensor of any shape on the host.
 pub(crate) fn host(x: &Tensor) -> Result<Vec<f64>> {
+    // To the host first: not every device has f64.
     x.detach()
         .flatten_all()?
-        .to_dtype(DType::F64)?
         .to_device(&Device::Cpu)?
+        .to_dtype(DType::F64)?
         .to_vec1()
 }
 

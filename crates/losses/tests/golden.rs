@@ -1,5 +1,7 @@
 //! Values and gradients equal to PyTorch's and to the NumPy statement of the tuplet losses (fixtures/losses/make.py).
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use candle::{DType, Device, Tensor, Var};
 use phiz_losses::*;
 use phiz_mining::{Tuplet, Tuplets};

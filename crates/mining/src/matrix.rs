@@ -13,8 +13,8 @@ pub(crate) fn rows(embeddings: &Tensor) -> Result<Vec<Vec<f64>>> {
     }
     let rows = embeddings
         .detach()
-        .to_dtype(DType::F64)?
         .to_device(&Device::Cpu)?
+        .to_dtype(DType::F64)?
         .to_vec2::<f64>()?;
     if let Some(row) = rows
         .iter()

@@ -67,7 +67,7 @@ impl From<f64> for MarginMinerConfig {
 pub fn all_triplets(labels: &[u32]) -> Triplets {
     let mut triplets = Triplets::default();
     each_triplet(labels, |a, p, n| {
-        triplets.push(a as u32, p as u32, n as u32)
+        triplets.push(a as u32, p as u32, n as u32);
     });
     triplets
 }

@@ -1,5 +1,7 @@
 //! The identity-aware sampler, in-batch tuplets and P x K batches keep their promises on any labels.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use phiz_mining::*;
@@ -85,7 +87,7 @@ fn spread_evenly(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(150) })]
 
     #[test]
     fn batches_obey_the_rules(
@@ -290,4 +292,32 @@ fn n_pairs_take_one_pair_a_class() {
         .map(|s| n_pair_tuplets(&labels, &mut rng(s)).0[2].query)
         .collect();
     assert_eq!(all.len(), 3, "each of a class's items is a query sometimes");
+}
+
+#[test]
+fn a_resumed_run_sees_the_same_batches() {
+    let (e, a) = grid(7, 4, 2);
+    let make = || TupletSampler::new(&e, &a, TupletConfig::default()).unwrap();
+    let labels = PkSampler::new(
+        &a,
+        PkConfig {
+            classes: 3,
+            ..Default::default()
+        },
+    );
+    let pk = labels.unwrap();
+    let unbroken: Vec<_> = {
+        let sampler = make();
+        (0..12)
+            .map(|step| (sampler.batch(5, step), pk.batch(5, step)))
+            .collect()
+    };
+    // A new process builds the sampler anew and starts in the middle, in the middle of a pass.
+    let sampler = make();
+    for step in (6..12).rev() {
+        assert_eq!(
+            unbroken[step],
+            (sampler.batch(5, step as u64), pk.batch(5, step as u64))
+        );
+    }
 }
