@@ -39,6 +39,15 @@ const INDEX: &str = "latest.json";
 const KEEP: usize = 2;
 
 /// The state of a run after some number of steps, read from disk.
+///
+/// ```text
+/// <run>/checkpoint/latest.json                 which files are whole, newest first, with length and SHA-256
+/// <run>/checkpoint/step-0000000200.safetensors model.<name>, optimizer.<name>; metadata: version, step, seed, ...
+/// <run>/checkpoint/step-0000000100.safetensors the one before, kept in case the newest goes bad on the disk
+/// ```
+///
+/// At every moment of a run that has saved once, one of these files is whole and listed: a kill or a full disk
+/// while saving loses the steps since, never the run. Saving needs free space for one more file.
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
     path: PathBuf,

@@ -122,7 +122,8 @@ pub enum Outcome {
 /// own. Running statistics live in the parameters and are saved with them.
 ///
 /// Each step: `stop` is looked at; loss and gradients are computed and checked to be finite, before the update,
-/// so that the weights stay good; the update; the log; a checkpoint when one is due. When `stop` is set, a
+/// so that the weights stay good (running statistics in memory have then seen the bad batch, those of the last
+/// checkpoint have not); the update; the log; a checkpoint when one is due. When `stop` is set, a
 /// checkpoint is written and [`Outcome::Interrupted`] returned. After the last step there is always a checkpoint.
 ///
 /// `sample_ids` gives the ids of a step's batch, asked for only when something is not finite. `start` is what

@@ -4,7 +4,16 @@
 //! rest. Everything is a function of the seed and the step, so the same seed gives the same bits, and a run that
 //! was killed and resumed ends bit-equal to one that was not (on the same device with the same number of threads).
 //! Optimisers and clipping have PyTorch's semantics and are checked against it. Checkpoints survive a kill or a
-//! full disk at any moment. A run's folder gets `metrics.jsonl`, a TensorBoard event file and `checkpoint/`.
+//! full disk at any moment (see [`Checkpoint`]).
+//!
+//! A run's folder gets
+//!
+//! * `metrics.jsonl`: per logged step `step`, `epoch`, `lr`, `images_per_s`, and the means since the last entry of
+//!   `loss`, `grad_norm` and the objective's own metrics; on resumption cut back to the checkpoint's step;
+//! * `events.out.tfevents.*`: the same scalars for TensorBoard, one file per start of the run. They are written by
+//!   this crate itself: of the crates that do, `tboard` 0.1 needs the program `protoc` to build and `tensorboard-rs`
+//!   0.5 panics on a full disk. TensorBoard 2.21 reads them and drops the steps that a resumed run does again;
+//! * `checkpoint/`: all state.
 //!
 //! ```
 //! use std::sync::atomic::AtomicBool;

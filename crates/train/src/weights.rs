@@ -27,7 +27,7 @@ pub struct Matching {
 pub struct Skipped {
     /// The tensor's name.
     pub name: String,
-    /// Why, as in "the model has shape [2, 3], the file [4]".
+    /// Why, as in `the model has shape [2, 3], the file [4]`.
     pub reason: String,
 }
 

@@ -1,4 +1,8 @@
 //! Optimisers, clipping and schedules against PyTorch in f64 (`fixtures/train/make.py`).
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests are not recognised as tests"
+)]
 
 use std::collections::BTreeMap;
 

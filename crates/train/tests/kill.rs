@@ -1,4 +1,8 @@
 //! A run in a process of its own, killed without warning again and again, ends as one that was not.
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests are not recognised as tests"
+)]
 
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -1,4 +1,8 @@
 //! Properties that hold for any input: schedules, streams, parameters, and readers of hostile files.
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests are not recognised as tests"
+)]
 
 use std::collections::BTreeMap;
 use std::path::Path;
