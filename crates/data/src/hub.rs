@@ -1,18 +1,36 @@
 //! Parquet image sets of the Hugging Face hub, by way of the hub client's own cache.
 //!
 //! The hub keeps a parquet copy of a data set at the revision `refs/convert/parquet`; [`open_hub`] has it fetched by
-//! candle-datasets and reads the files out of the cache (`$HF_HUB_CACHE`, else `$HF_HOME/hub`, else
-//! `~/.cache/huggingface/hub`), so that it is shared with other programs. A copy that is in the cache already is used
-//! when the hub cannot be reached or `HF_HUB_OFFLINE=1` says not to try; it may then be older than the hub's.
+//! hf-hub and candle-datasets (cargo feature `hub`) and reads the files out of the cache, which is shared with other
+//! programs. A copy that is in the cache already is used when the hub cannot be reached, `HF_HUB_OFFLINE=1` says not to
+//! try, or the build lacks the feature; it may then be older than the hub's, or what another program fetched of it.
 
 use std::path::{Path, PathBuf};
 
-use crate::error::one_line;
 use crate::parquet_images::{ParquetImages, parquet_files};
 use crate::{Error, ErrorKind, Result};
 
 /// The revisions that are looked for in the cache, the first that holds parquet files wins.
 const REVISIONS: [&str; 2] = ["refs/convert/parquet", "main"];
+
+/// Folder of the hub client's cache: `$HF_HUB_CACHE`, `$HUGGINGFACE_HUB_CACHE`, `$HF_HOME/hub`,
+/// `$XDG_CACHE_HOME/huggingface/hub`, else `~/.cache/huggingface/hub`.
+///
+/// # Errors
+/// When none is set and the user has no home folder.
+pub fn hub_cache_dir() -> Result<PathBuf> {
+    let set = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    set("HF_HUB_CACHE")
+        .or_else(|| set("HUGGINGFACE_HUB_CACHE"))
+        .or_else(|| set("HF_HOME").map(|home| home.join("hub")))
+        .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("huggingface/hub")))
+        .or_else(|| dirs::home_dir().map(|home| home.join(".cache/huggingface/hub")))
+        .ok_or_else(|| Error::missing("this user has no home folder: set HF_HUB_CACHE"))
+}
 
 /// Opens the data set `OWNER/NAME` of the hub, all its files or those of one split (`train`).
 ///
@@ -20,29 +38,42 @@ const REVISIONS: [&str; 2] = ["refs/convert/parquet", "main"];
 /// When the hub cannot be reached (or must not be) and the cache holds no parquet file of it, there is none of this
 /// split, or a file cannot be read as images.
 pub fn open_hub(repo: &str, split: Option<&str>) -> Result<ParquetImages> {
-    let cache = hf_hub::resolve_cache_dir();
+    let cache = hub_cache_dir()?;
     let offline =
         std::env::var("HF_HUB_OFFLINE").is_ok_and(|value| !matches!(value.as_str(), "" | "0"));
-    if offline {
-        return open_cached(&cache, repo, split);
+    let not_fetched = if offline {
+        Some("HF_HUB_OFFLINE is set".to_string())
+    } else {
+        fetch(&cache, repo).err()
+    };
+    match not_fetched {
+        Some(reason) if cached_files(&cache, repo).is_err() => {
+            Err(Error::new(ErrorKind::Fetch(format!(
+                "{repo} is not in the cache {} and could not be fetched from the hub: {reason}",
+                cache.display()
+            ))))
+        }
+        _ => open_cached(&cache, repo, split),
     }
-    let fetched = hf_hub::HFClient::builder()
+}
+
+/// Brings all parquet files of a data set into the cache; the error says why not.
+#[cfg(feature = "hub")]
+fn fetch(cache: &Path, repo: &str) -> std::result::Result<(), String> {
+    hf_hub::HFClient::builder()
+        .cache_dir(cache)
         // Without a network the answer should be quick.
         .retry_max_attempts(2)
         .build_sync()
         .map_err(candle_datasets::hub::Error::from)
-        .and_then(|client| candle_datasets::hub::from_hub(&client, repo.to_string()));
-    match fetched {
-        Ok(_) => open_cached(&cache, repo, split),
-        Err(error) if cached_files(&cache, repo).is_err() => {
-            Err(Error::new(ErrorKind::Fetch(format!(
-                "cannot fetch {repo} from the hub ({}), and it is not in {}",
-                one_line(&error.to_string()),
-                cache.display()
-            ))))
-        }
-        Err(_) => open_cached(&cache, repo, split),
-    }
+        .and_then(|client| candle_datasets::hub::from_hub(&client, repo.to_string()))
+        .map(|_| ())
+        .map_err(|error| crate::error::one_line(&error.to_string()))
+}
+
+#[cfg(not(feature = "hub"))]
+fn fetch(_cache: &Path, _repo: &str) -> std::result::Result<(), String> {
+    Err("this build lacks the cargo feature `hub`".to_string())
 }
 
 /// Opens a data set from a cache folder laid out as the hub client does

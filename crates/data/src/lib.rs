@@ -35,8 +35,11 @@
 //!
 //! # Features
 //!
-//! * `hub`: `hub:OWNER/NAME` and `parquet:PATH`, through hf-hub and the parquet crate. Off by default: its dependencies
-//!   take many minutes to build.
+//! Both are off by default.
+//!
+//! * `parquet`: `parquet:PATH`, image sets in parquet files, and `hub:OWNER/NAME` out of the hub client's cache.
+//! * `hub`: fetches `hub:OWNER/NAME` from the Hugging Face hub as well, through hf-hub and candle-datasets; many minutes
+//!   to build.
 
 mod dataset;
 mod decode;
@@ -44,7 +47,7 @@ mod error;
 mod export;
 mod fetch;
 mod folder;
-#[cfg(feature = "hub")]
+#[cfg(feature = "parquet")]
 pub mod hub;
 pub mod idx;
 pub mod index;
@@ -53,7 +56,7 @@ mod labels;
 mod loader;
 pub mod mnist;
 pub mod orl;
-#[cfg(feature = "hub")]
+#[cfg(feature = "parquet")]
 pub mod parquet_images;
 mod resize;
 mod rng;
@@ -70,8 +73,6 @@ pub use error::{Error, ErrorKind, Result};
 pub use export::write_folder;
 pub use fetch::{CACHE_VARIABLE, cache_dir, fetch};
 pub use folder::Folder;
-#[cfg(feature = "hub")]
-pub use hub::open_hub;
 pub use info::{Info, LabelInfo, info};
 pub use labels::{Column, Labels, natural_cmp};
 pub use loader::{

@@ -52,7 +52,7 @@ pub enum Spec {
         /// Only the files of this split, as in `train`; all of them where there is none.
         split: Option<String>,
     },
-    /// `parquet:PATH`: a parquet file of images, or a folder of such; cargo feature `hub`.
+    /// `parquet:PATH`: a parquet file of images, or a folder of such; cargo feature `parquet`.
     Parquet(PathBuf),
 }
 
@@ -116,7 +116,7 @@ pub fn catalogue() -> &'static [Source] {
             name: "parquet",
             spec: "parquet:PATH",
             about: "a parquet file of images, or a folder of them",
-            needs: "cargo feature `hub`",
+            needs: "cargo feature `parquet`",
         },
     ]
 }
@@ -152,17 +152,22 @@ impl Spec {
                 )?)
             }
             Self::Folder(path) => Arc::new(Folder::open(path)?),
-            #[cfg(feature = "hub")]
+            #[cfg(feature = "parquet")]
             Self::Hub { repo, split } => Arc::new(crate::hub::open_hub(repo, split.as_deref())?),
-            #[cfg(feature = "hub")]
+            #[cfg(not(feature = "parquet"))]
+            Self::Hub { .. } => return Err(self.lacks("hub")),
+            #[cfg(feature = "parquet")]
             Self::Parquet(path) => Arc::new(crate::parquet_images::ParquetImages::open(path)?),
-            #[cfg(not(feature = "hub"))]
-            Self::Hub { .. } | Self::Parquet(_) => {
-                return Err(Error::new(ErrorKind::Feature(format!(
-                    "{self}: this build lacks the cargo feature `hub`: build with --features hub"
-                ))));
-            }
+            #[cfg(not(feature = "parquet"))]
+            Self::Parquet(_) => return Err(self.lacks("parquet")),
         })
+    }
+
+    #[cfg(not(feature = "parquet"))]
+    fn lacks(&self, feature: &str) -> Error {
+        Error::new(ErrorKind::Feature(format!(
+            "{self}: this build lacks the cargo feature `{feature}`: build with --features {feature}"
+        )))
     }
 
     /// The name before the colon.
@@ -517,7 +522,7 @@ mod tests {
         }
     }
 
-    #[cfg(not(feature = "hub"))]
+    #[cfg(not(feature = "parquet"))]
     #[test]
     fn a_missing_feature_is_named() {
         let error = "hub:a/b".parse::<Spec>().unwrap().open().err().unwrap();
