@@ -157,6 +157,10 @@ pub(crate) enum Threads {
 }
 
 /// `out = a b`, or `out += a b` with `accumulate`.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the product uses up its unique view"
+)]
 pub(crate) fn product<T: Real>(
     out: MatMut<'_, T>,
     a: Mat<'_, T>,
@@ -199,11 +203,12 @@ pub(crate) fn product<T: Real>(
     }
 }
 
-/// Transposes a rows x cols matrix with contiguous rows into `out` (cols x rows, row stride `out_stride`).
+/// Transposes a rows x cols matrix, row stride `stride`, into `out` (cols x rows, row stride `out_stride`).
 pub(crate) fn transpose<T: Copy>(
     src: &[T],
     rows: usize,
     cols: usize,
+    stride: usize,
     out: &mut [T],
     out_stride: usize,
 ) {
@@ -216,7 +221,7 @@ pub(crate) fn transpose<T: Copy>(
             for c in c0..c1 {
                 let line = &mut out[c * out_stride + r0..c * out_stride + r1];
                 for (r, value) in (r0..r1).zip(line) {
-                    *value = src[r * cols + c];
+                    *value = src[r * stride + c];
                 }
             }
         }

@@ -6,16 +6,26 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 fn cases() -> Vec<Value> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/kernels/golden.json");
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../fixtures/kernels/golden.json"
+    );
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
 fn numbers(v: &Value) -> Vec<f64> {
-    v.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
+    v.as_array()
+        .unwrap()
+        .iter()
+        .map(|x| x.as_f64().unwrap())
+        .collect()
 }
 
 fn tensor(v: &Value) -> Result<Tensor> {
-    let shape: Vec<usize> = numbers(&v["shape"]).into_iter().map(|d| d as usize).collect();
+    let shape: Vec<usize> = numbers(&v["shape"])
+        .into_iter()
+        .map(|d| d as usize)
+        .collect();
     Tensor::from_vec(numbers(&v["data"]), shape, &Device::Cpu)
 }
 
@@ -60,14 +70,26 @@ fn call(case: &Value, inputs: &BTreeMap<String, Tensor>, dtype: DType) -> Result
         "softplus" => k::softplus(x),
         "linear" => k::linear(x, get("weight"), inputs.get("bias")),
         name @ ("max_pool2d" | "avg_pool2d") => {
-            let pool = if name == "max_pool2d" { k::max_pool2d } else { k::avg_pool2d };
-            pool(x, size(options, "kernel"), size(options, "stride"), size(options, "padding"))
+            let pool = if name == "max_pool2d" {
+                k::max_pool2d
+            } else {
+                k::avg_pool2d
+            };
+            pool(
+                x,
+                size(options, "kernel"),
+                size(options, "stride"),
+                size(options, "padding"),
+            )
         }
         "global_avg_pool" => k::global_avg_pool(x),
         "log_softmax" => k::log_softmax(x),
         "softmax_last_dim" => safe::softmax_last_dim(x),
         "cross_entropy" => {
-            let target: Vec<u32> = numbers(&options["target"]).iter().map(|&v| v as u32).collect();
+            let target: Vec<u32> = numbers(&options["target"])
+                .iter()
+                .map(|&v| v as u32)
+                .collect();
             let target = Tensor::new(target, &Device::Cpu)?;
             k::cross_entropy(x, &target, options["smoothing"].as_f64().unwrap())
         }
@@ -87,10 +109,16 @@ fn call(case: &Value, inputs: &BTreeMap<String, Tensor>, dtype: DType) -> Result
 fn close(what: &str, ours: &Tensor, expected: &Tensor, tolerance: f64) -> Result<()> {
     assert_eq!(ours.dims(), expected.dims(), "{what}: shape");
     let ours = ours.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
-    let expected = expected.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
+    let expected = expected
+        .to_dtype(DType::F64)?
+        .flatten_all()?
+        .to_vec1::<f64>()?;
     let scale = expected.iter().fold(1.0f64, |m, v| m.max(v.abs()));
     for (i, (a, b)) in ours.iter().zip(&expected).enumerate() {
-        assert!((a - b).abs() <= tolerance * scale, "{what}: element {i}: {a}, expected {b}");
+        assert!(
+            (a - b).abs() <= tolerance * scale,
+            "{what}: element {i}: {a}, expected {b}"
+        );
     }
     Ok(())
 }
@@ -104,7 +132,9 @@ fn strided(t: &Tensor) -> Result<Tensor> {
     }
     let last = t.rank() - 1;
     let moved = t.transpose(0, last)?.contiguous()?;
-    Tensor::cat(&[&moved, &moved], 0)?.narrow(0, moved.dim(0)?, moved.dim(0)?)?.transpose(0, last)
+    Tensor::cat(&[&moved, &moved], 0)?
+        .narrow(0, moved.dim(0)?, moved.dim(0)?)?
+        .transpose(0, last)
 }
 
 fn run(dtype: DType, tolerance: f64, stride_inputs: bool) -> Result<()> {
@@ -114,7 +144,11 @@ fn run(dtype: DType, tolerance: f64, stride_inputs: bool) -> Result<()> {
         let mut inputs = BTreeMap::new();
         for (key, value) in case["inputs"].as_object().unwrap() {
             let var = Var::from_tensor(&tensor(value)?.to_dtype(dtype)?)?;
-            let seen = if stride_inputs { strided(&var)? } else { var.as_tensor().clone() };
+            let seen = if stride_inputs {
+                strided(&var)?
+            } else {
+                var.as_tensor().clone()
+            };
             inputs.insert(key.clone(), seen);
             vars.insert(key.clone(), var);
         }
@@ -127,8 +161,15 @@ fn run(dtype: DType, tolerance: f64, stride_inputs: bool) -> Result<()> {
         }
         let grads = y.mul(&cotangent)?.sum_all()?.backward()?;
         for (key, expected) in case["gradients"].as_object().unwrap() {
-            let Some(grad) = grads.get(&vars[key]) else { panic!("{name}: no gradient of {key}") };
-            close(&format!("{name}, gradient of {key}"), grad, &tensor(expected)?, tolerance)?;
+            let Some(grad) = grads.get(&vars[key]) else {
+                panic!("{name}: no gradient of {key}")
+            };
+            close(
+                &format!("{name}, gradient of {key}"),
+                grad,
+                &tensor(expected)?,
+                tolerance,
+            )?;
         }
     }
     Ok(())

@@ -183,10 +183,9 @@ fn multiply<'o, T: Real>(
     });
 }
 
-/// The weights of the adjoint convolution: (C, O/groups, kh, kw), kernels flipped.
-fn flipped<T: Real>(g: &Geometry, weight: &[T]) -> Vec<T> {
+/// Writes the weights of the adjoint convolution: (C, O / groups, kh, kw), kernels flipped.
+fn flip<T: Real>(g: &Geometry, weight: &[T], out: &mut [T]) {
     let (cin, cout, taps) = (g.in_per_group(), g.out_per_group(), g.taps());
-    let mut out = vec![T::ZERO; weight.len()];
     out.par_chunks_mut(cout * taps)
         .enumerate()
         .for_each(|(channel, rows)| {
@@ -198,30 +197,40 @@ fn flipped<T: Real>(g: &Geometry, weight: &[T]) -> Vec<T> {
                 }
             }
         });
-    out
 }
 
 /// Gradient of the input from the gradient of the output.
 pub(crate) fn input_gradient<T: Real>(g: &Geometry, weight: &[T], grad: &[T], out: &mut [T]) {
     if let Some(adjoint) = g.adjoint() {
-        forward(&adjoint, grad, &flipped(g, weight), None, out);
+        scratch::with(weight.len(), |flipped: &mut [T]| {
+            flip(g, weight, flipped);
+            forward(&adjoint, grad, flipped, None, out);
+        });
         return;
     }
+    scratch::with(weight.len(), |turned: &mut [T]| {
+        // (depth, O) per group: products then read the weights without packing.
+        let (cout, per_group) = (g.out_per_group(), g.out_per_group() * g.depth());
+        for (src, dst) in weight
+            .chunks_exact(per_group)
+            .zip(turned.chunks_exact_mut(per_group))
+        {
+            transpose(src, cout, g.depth(), g.depth(), dst, cout);
+        }
+        scatter(g, turned, grad, out);
+    });
+}
+
+/// The input gradient of any stride and padding: columns by products, folded back onto the planes.
+/// `turned` holds the weights as (groups, depth, O / groups).
+fn scatter<T: Real>(g: &Geometry, turned: &[T], grad: &[T], out: &mut [T]) {
     let (cin, cout, taps, pixels) = (
         g.in_per_group(),
         g.out_per_group(),
         g.taps(),
         g.out_pixels(),
     );
-    // (depth, O) per group: products then read the weights without packing.
-    let mut turned = vec![T::ZERO; weight.len()];
     let per_group = cout * g.depth();
-    for (src, dst) in weight
-        .chunks_exact(per_group)
-        .zip(turned.chunks_exact_mut(per_group))
-    {
-        transpose(src, cout, g.depth(), dst, cout);
-    }
     let chunk = (256 / taps).clamp(1, cin);
     let chunks = cin.div_ceil(chunk);
     let tiles = pixels.div_ceil(TILE);
@@ -259,75 +268,149 @@ pub(crate) fn input_gradient<T: Real>(g: &Geometry, weight: &[T], grad: &[T], ou
         });
 }
 
-/// Rows of the weight gradient computed by one task.
+/// Rows of the weight gradient, unfolded channels times taps, computed by one product.
 const GRADIENT_ROWS: usize = 144;
-/// Partial sums over the batch when there are few rows.
-const SPLITS: usize = 8;
+/// Least number of tasks of the weight gradient; a constant, so that sums do not depend on threads.
+const TASKS: usize = 16;
 
 /// Gradient of the weight: the sum over all columns of output gradient times unfolded input.
+///
+/// Deep kernels give enough tasks by their rows alone. Shallow ones also split the columns, into
+/// partial sums that are added in order. Products are written transposed, (depth, O), and read the
+/// output gradient with channels last: the layout they need no packing for.
 pub(crate) fn weight_gradient<T: Real>(g: &Geometry, x: &[T], grad: &[T], out: &mut [T]) {
+    let (cin, cout, taps) = (g.in_per_group(), g.out_per_group(), g.taps());
+    let columns = g.batch * g.out_pixels();
+    let chunk = (GRADIENT_ROWS / taps).clamp(1, cin);
+    let chunks = cin.div_ceil(chunk);
+    let rows_len = g.depth() * cout;
+    let splits = if chunks * g.groups >= TASKS {
+        1
+    } else {
+        TASKS.div_ceil(g.groups).min(columns.div_ceil(TILE)).max(1)
+    };
+    let total = g.groups * rows_len;
+    scratch::with(splits * total, |partial: &mut [T]| {
+        if splits == 1 {
+            gradient_by_rows(g, x, grad, chunk, partial);
+        } else {
+            partial
+                .par_chunks_mut(rows_len)
+                .enumerate()
+                .for_each(|(task, target)| {
+                    let range = part(columns, splits, task / g.groups);
+                    gradient_of_columns(g, x, grad, task % g.groups, range, chunk, target);
+                });
+        }
+        let (first, others) = partial.split_at_mut(total);
+        for other in others.chunks_exact(total) {
+            first
+                .par_iter_mut()
+                .zip(other)
+                .with_min_len(1 << 14)
+                .for_each(|(a, b)| *a += *b);
+        }
+        out.par_chunks_mut(rows_len)
+            .zip(first.par_chunks(rows_len))
+            .for_each(|(dst, src)| transpose(src, g.depth(), cout, cout, dst, g.depth()));
+    });
+}
+
+/// `target (+)= unfold(x) dy`: `channels` of the input, `columns` wide, into (depth, O).
+fn add_product<T: Real>(
+    g: &Geometry,
+    x: &[T],
+    channels: std::ops::Range<usize>,
+    columns: std::ops::Range<usize>,
+    dy: Mat<'_, T>,
+    target: MatMut<'_, T>,
+    accumulate: bool,
+) {
+    let (pixels, width, depth) = (g.out_pixels(), columns.len(), channels.len() * g.taps());
+    let (image, p) = (columns.start / pixels, columns.start % pixels);
+    if g.is_pointwise() && p + width <= pixels {
+        let data = &x[(image * g.in_channels + channels.start) * pixels + p..];
+        let cols = Mat::rows(data, depth, width, pixels);
+        product(target, cols, dy, accumulate, Threads::One);
+        return;
+    }
+    let stride = width.next_multiple_of(16) + 16;
+    scratch::with(depth * stride, |cols: &mut [T]| {
+        pulp::Arch::new().dispatch(|| unfold(g, x, channels, columns, cols, stride));
+        let cols = Mat::rows(cols, depth, width, stride);
+        product(target, cols, dy, accumulate, Threads::One);
+    });
+}
+
+/// The part of one group and a range of columns, into `target` (depth, O).
+fn gradient_of_columns<T: Real>(
+    g: &Geometry,
+    x: &[T],
+    grad: &[T],
+    group: usize,
+    range: std::ops::Range<usize>,
+    chunk: usize,
+    target: &mut [T],
+) {
+    let (cin, cout, pixels) = (g.in_per_group(), g.out_per_group(), g.out_pixels());
+    scratch::with(TILE * cout, |turned: &mut [T]| {
+        let mut q = range.start;
+        while q < range.end {
+            // Tiles end with their image.
+            let (image, p) = (q / pixels, q % pixels);
+            let width = TILE.min(pixels - p).min(range.end - q);
+            let at = (image * g.out_channels + group * cout) * pixels + p;
+            transpose(&grad[at..], cout, width, pixels, turned, cout);
+            let dy = Mat::rows(turned, width, cout, cout);
+            for c0 in (0..cin).step_by(chunk) {
+                let c1 = (c0 + chunk).min(cin);
+                let rows = (c1 - c0) * g.taps();
+                let part = &mut target[c0 * g.taps() * cout..][..rows * cout];
+                let part = MatMut::rows(part, rows, cout, cout);
+                let channels = group * cin + c0..group * cin + c1;
+                add_product(g, x, channels, q..q + width, dy, part, q > range.start);
+            }
+            q += width;
+        }
+    });
+}
+
+/// All columns, one task for every group and chunk of channels, into `target` (groups, depth, O).
+fn gradient_by_rows<T: Real>(g: &Geometry, x: &[T], grad: &[T], chunk: usize, target: &mut [T]) {
     let (cin, cout, taps, pixels) = (
         g.in_per_group(),
         g.out_per_group(),
         g.taps(),
         g.out_pixels(),
     );
-    let columns = g.batch * pixels;
-    // The gradient with channels last: every product then reads it without packing, and a tile may
-    // span images.
-    let mut turned = vec![T::ZERO; grad.len()];
-    let per_image = g.out_channels * pixels;
-    turned
-        .par_chunks_mut(per_image)
-        .zip(grad.par_chunks(per_image))
-        .for_each(|(dst, src)| transpose(src, g.out_channels, pixels, dst, g.out_channels));
-
-    let chunk = (GRADIENT_ROWS / taps).clamp(1, cin);
-    let chunks = cin.div_ceil(chunk);
-    let wanted = SPLITS.div_ceil(chunks * g.groups);
-    let splits = wanted.min(columns.div_ceil(TILE)).max(1);
-    let rows_len = g.depth() * cout;
-    // partial[split][group]: (depth, O), the transpose of what is wanted, as products like it.
-    let mut partial = vec![T::ZERO; splits * g.groups * rows_len];
-    let shared = Shared::new(&mut partial);
-    (0..splits * g.groups * chunks)
-        .into_par_iter()
-        .for_each(|task| {
-            let (rest, index) = (task / chunks, task % chunks);
-            let (split, group) = (rest / g.groups, rest % g.groups);
+    let (chunks, columns, per_image) = (
+        cin.div_ceil(chunk),
+        g.batch * pixels,
+        g.out_channels * pixels,
+    );
+    scratch::with(grad.len(), |turned: &mut [T]| {
+        turned
+            .par_chunks_mut(per_image)
+            .zip(grad.par_chunks(per_image))
+            .for_each(|(dst, src)| {
+                transpose(src, g.out_channels, pixels, pixels, dst, g.out_channels);
+            });
+        let turned = &*turned;
+        let shared = Shared::new(target);
+        (0..g.groups * chunks).into_par_iter().for_each(|task| {
+            let (group, index) = (task / chunks, task % chunks);
             let (c0, c1) = (index * chunk, ((index + 1) * chunk).min(cin));
-            let depth = (c1 - c0) * taps;
-            let start = (split * g.groups + group) * rows_len + c0 * taps * cout;
-            let range = part(columns, splits, split);
-            let tiles = range.len().div_ceil(TILE);
+            let start = (group * g.depth() + c0 * taps) * cout;
+            let tiles = columns.div_ceil(TILE);
             for tile in 0..tiles {
-                let t = part(range.len(), tiles, tile);
-                let tile_columns = range.start + t.start..range.start + t.end;
-                let width = tile_columns.len();
-                let stride = width.next_multiple_of(16) + 16;
-                let dy = &turned[tile_columns.start * g.out_channels + group * cout..];
-                let dy = Mat::rows(dy, width, cout, g.out_channels);
-                scratch::with(depth * stride, |cols: &mut [T]| {
-                    let channels = group * cin + c0..group * cin + c1;
-                    pulp::Arch::new()
-                        .dispatch(|| unfold(g, x, channels, tile_columns, cols, stride));
-                    // SAFETY: these rows of this partial sum belong to this task alone.
-                    let target = unsafe { shared.matrix(start, depth, cout, cout) };
-                    let cols = Mat::rows(cols, depth, width, stride);
-                    product(target, cols, dy, tile > 0, Threads::One);
-                });
+                let range = part(columns, tiles, tile);
+                let dy = &turned[range.start * g.out_channels + group * cout..];
+                let dy = Mat::rows(dy, range.len(), cout, g.out_channels);
+                // SAFETY: these rows of this group belong to this task alone.
+                let target = unsafe { shared.matrix(start, (c1 - c0) * taps, cout, cout) };
+                let channels = group * cin + c0..group * cin + c1;
+                add_product(g, x, channels, range, dy, target, tile > 0);
             }
         });
-    // Fixed order: split by split.
-    let (first, others) = partial.split_at_mut(g.groups * rows_len);
-    for other in others.chunks_exact(first.len()) {
-        first
-            .par_iter_mut()
-            .zip(other)
-            .with_min_len(1 << 14)
-            .for_each(|(a, b)| *a += *b);
-    }
-    out.par_chunks_mut(rows_len)
-        .zip(first.par_chunks(rows_len))
-        .for_each(|(dst, src)| transpose(src, g.depth(), cout, dst, g.depth()));
+    });
 }

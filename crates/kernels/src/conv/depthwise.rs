@@ -5,6 +5,7 @@
 //! `ox + t / s` of phase `t % s`.
 
 use super::geometry::Geometry;
+use super::im2col::gather;
 use crate::cpu::Real;
 use crate::scratch;
 use rayon::prelude::*;
@@ -65,10 +66,10 @@ impl Phases {
                 // First unpadded column of this phase.
                 let skip = (phase + self.stride - g.padding.1 % self.stride) % self.stride;
                 let at = (g.padding.1 + skip) / self.stride;
-                let line = &mut out[start + phase * self.length + at..];
-                let source = row.iter().skip(skip).step_by(self.stride);
-                for (d, s) in line.iter_mut().zip(source) {
-                    *d = *s;
+                let count = row.len().saturating_sub(skip).div_ceil(self.stride);
+                let line = &mut out[start + phase * self.length + at..][..count];
+                if count > 0 {
+                    gather(line, &row[skip..], self.stride);
                 }
             }
         }
@@ -243,28 +244,23 @@ fn plane_weight_gradient<T: Real>(
     out: &mut [T],
 ) {
     for (offsets, out) in p.taps.chunks(TAPS).zip(out.chunks_mut(TAPS)) {
-        let mut acc = [[T::ZERO; LANES]; TAPS];
+        let mut sums = [[T::ZERO; LANES]; TAPS];
         for (oy, row) in rows.chunks_exact(padded).enumerate() {
-            for (block, dy) in row.chunks_exact(LANES).enumerate() {
-                let at = p.row(oy) + block * LANES;
-                if let Ok(offsets) = <&[usize; TAPS]>::try_from(offsets) {
-                    // The usual 3 x 3 kernel: a constant count keeps the sums in registers.
-                    for (acc, offset) in acc.iter_mut().zip(offsets) {
-                        for ((a, x), y) in acc.iter_mut().zip(lanes(phases, at + offset)).zip(dy) {
-                            *a += *x * *y;
-                        }
-                    }
-                } else {
-                    for (acc, offset) in acc.iter_mut().zip(offsets) {
-                        for ((a, x), y) in acc.iter_mut().zip(lanes(phases, at + offset)).zip(dy) {
-                            *a += *x * *y;
-                        }
+            for (sum, offset) in sums.iter_mut().zip(offsets) {
+                // A copy in registers for the length of the row.
+                let mut acc = *sum;
+                let at = p.row(oy) + offset;
+                let x = phases[at..at + padded].chunks_exact(LANES);
+                for (x, dy) in x.zip(row.chunks_exact(LANES)) {
+                    for ((a, x), dy) in acc.iter_mut().zip(x).zip(dy) {
+                        *a += *x * *dy;
                     }
                 }
+                *sum = acc;
             }
         }
-        for (d, acc) in out.iter_mut().zip(acc) {
-            for a in acc {
+        for (d, sum) in out.iter_mut().zip(sums) {
+            for a in sum {
                 *d += a;
             }
         }

@@ -84,13 +84,32 @@ pub(crate) fn unfold<T: Copy + Default>(
                     if g.stride == 1 {
                         dst.copy_from_slice(&src[first..first + (b - a)]);
                     } else {
-                        for (d, s) in dst.iter_mut().zip(src[first..].iter().step_by(g.stride)) {
-                            *d = *s;
-                        }
+                        gather(dst, &src[first..], g.stride);
                     }
                 }
             }
         }
+    }
+}
+
+/// `dst[i] = src[i * stride]`.
+#[inline(always)]
+pub(crate) fn gather<T: Copy>(dst: &mut [T], src: &[T], stride: usize) {
+    if stride == 2 {
+        // Whole pairs let the compiler load vectors and drop every other lane.
+        let pairs = src.chunks_exact(2);
+        let last = pairs.remainder().first();
+        let whole = pairs.len();
+        for (d, pair) in dst.iter_mut().zip(pairs) {
+            *d = pair[0];
+        }
+        if let (Some(d), Some(s)) = (dst.get_mut(whole), last) {
+            *d = *s;
+        }
+        return;
+    }
+    for (d, s) in dst.iter_mut().zip(src.iter().step_by(stride)) {
+        *d = *s;
     }
 }
 

@@ -4,10 +4,10 @@
 //! group has a single input channel. Both write all three passes by hand: output, input gradient and
 //! weight gradient.
 
-mod dense;
-mod depthwise;
-mod geometry;
-mod im2col;
+pub(crate) mod dense;
+pub(crate) mod depthwise;
+pub(crate) mod geometry;
+pub(crate) mod im2col;
 
 use crate::cpu::{self, Real, View, for_float};
 use candle::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};

@@ -1,6 +1,11 @@
 //! Layers over the functions of this crate, in the manner of candle-nn: a struct, `new` from tensors,
 //! and a free function that takes a `VarBuilder`. Parameter names are PyTorch's.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "candle-nn hands builders over by value, and so do its users"
+)]
+
 mod batch_norm;
 mod conv;
 mod linear;
