@@ -2,6 +2,12 @@
 //!
 //! `cargo run --release -p phiz-eval --example evaluate -- FILE.safetensors verification-all-pairs`
 
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "an example is a program"
+)]
+
 use std::error::Error;
 use std::time::Instant;
 

@@ -53,7 +53,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let verification = evaluate(&Protocol::VerificationAllPairs, &embeddings, &by_identity)?;
     let retrieval = evaluate(&Protocol::Retrieval, &embeddings, &by_identity)?;
     let classification = evaluate(&Protocol::Classification, &embeddings, &by_expression)?;
-    println!("{}", serde_json::to_string_pretty(&verification)?);
 
     let loss: Vec<(f64, f64)> = (0..900)
         .map(|step| {

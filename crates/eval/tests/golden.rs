@@ -1,5 +1,7 @@
 //! Agreement with scikit-learn and pytorch-metric-learning (`fixtures/eval/make.py`).
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 
 use phiz_eval::{

@@ -1,5 +1,7 @@
 //! Rules by hand, invariants by property, and errors by their one line.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use phiz_eval::{
     BootstrapConfig, Embeddings, EvaluateOptions, Pair, PairList, Protocol, Roc, Score,
     VerificationConfig, evaluate, retrieve, verify_all_pairs, verify_pairs,

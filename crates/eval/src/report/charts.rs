@@ -283,7 +283,7 @@ fn smooth(points: &[(f64, f64)], half: usize) -> Vec<(f64, f64)> {
 
 /// The projected points, one colour and shape per class.
 pub(super) fn map(id: &str, plane: &Projection, labels: &[u32], names: &[String]) -> String {
-    const HEIGHT: f64 = 480.0;
+    const HEIGHT: f64 = 390.0;
     let mut classes: Vec<u32> = plane
         .rows
         .iter()

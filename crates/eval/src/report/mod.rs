@@ -516,7 +516,7 @@ fn protocol_note(evaluation: &Evaluation) -> String {
         if let (Some(level), Some(resamples)) = (get("level"), get("resamples")) {
             let _ = write!(
                 note,
-                " Intervals: {:.0} % bootstrap over {unit}, {resamples} resamples.",
+                " Intervals: {:.0} % bootstrap by {unit}, {resamples} resamples.",
                 100.0 * level
             );
         }

@@ -81,10 +81,10 @@ impl Axis {
         } else {
             (value - self.low) / (self.high - self.low)
         };
-        if share.is_finite() {
-            share.clamp(0.0, 1.0)
-        } else {
+        if share.is_nan() {
             0.0
+        } else {
+            share.clamp(0.0, 1.0)
         }
     }
 
@@ -270,7 +270,7 @@ pub(super) fn frame(
     body: &str,
 ) -> String {
     format!(
-        "<svg class=\"chart\" viewBox=\"0 0 {} {}\" role=\"img\" aria-labelledby=\"{id}-t {id}-d\" xmlns=\"http://www.w3.org/2000/svg\">\
+        "<svg class=\"chart\" viewBox=\"0 0 {} {}\" role=\"img\" aria-labelledby=\"{id}-t {id}-d\">\
          <title id=\"{id}-t\">{}</title><desc id=\"{id}-d\">{}</desc>{body}</svg>",
         coordinate(width),
         coordinate(height),
