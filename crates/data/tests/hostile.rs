@@ -1,6 +1,6 @@
 //! Readers on hostile input: whatever the bytes, an answer or an error, never a panic or a huge allocation.
 
-#![allow(clippy::unwrap_used)] // helpers outside of #[test] functions
+#![allow(clippy::unwrap_used)] // functions outside of #[test]
 
 use phiz_data::idx::parse_idx;
 use phiz_data::index::{parse_csv, parse_json_lines};

@@ -1,6 +1,6 @@
 //! A data set of the hub, out of a cache laid out as the hub client does.
 #![cfg(feature = "parquet")]
-#![allow(clippy::unwrap_used)] // helpers outside of #[test] functions
+#![allow(clippy::unwrap_used)] // functions outside of #[test]
 
 mod common;
 

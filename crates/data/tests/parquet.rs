@@ -1,6 +1,6 @@
 //! Parquet image sets, out of files made here.
 #![cfg(feature = "parquet")]
-#![allow(clippy::unwrap_used)] // helpers outside of #[test] functions
+#![allow(clippy::unwrap_used)] // functions outside of #[test]
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! Every source end to end, and every way a folder of images can be wrong.
 
-#![allow(clippy::unwrap_used)] // helpers outside of #[test] functions
+#![allow(clippy::unwrap_used)] // functions outside of #[test]
 
 use std::fs;
 use std::path::Path;
