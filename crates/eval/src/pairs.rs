@@ -78,6 +78,11 @@ impl PairList {
             .enumerate()
             .map(|(i, id)| (id.as_str(), i))
             .collect();
+        if by_id.len() != embeddings.ids().len() {
+            return Err(Error::format(
+                "the embeddings have two samples with one id: pairs cannot be told apart",
+            ));
+        }
         let find = |text: &str| -> Result<usize> {
             if !by_id.is_empty() {
                 return by_id
@@ -265,6 +270,11 @@ mod tests {
             "1 of 2 pairs have a fold; all or none must"
         );
         assert_eq!(message("", false), "the pair list is empty");
+        let twins = Embeddings::new(vec![0.0, 1.0], 1)
+            .and_then(|t| t.with_ids(vec!["x".into(), "x".into()]))
+            .unwrap();
+        let error = PairList::from_csv(b"x,x,1\n", &twins).unwrap_err();
+        assert!(error.to_string().contains("one id"), "{error}");
     }
 
     proptest! {

@@ -191,9 +191,9 @@ fn tiles_do_not_show() {
         for b in a + 1..700 {
             let score: f64 = unit[a].iter().zip(&unit[b]).map(|(x, y)| x * y).sum();
             if labels[a] == labels[b] {
-                genuine.push(score)
+                genuine.push(score);
             } else {
-                impostor.push(score)
+                impostor.push(score);
             }
         }
     }
