@@ -3,6 +3,8 @@
 //!
 //! `cargo run --release -p phiz-kernels --example bench_conv [REPETITIONS]`
 
+#![allow(clippy::print_stdout)]
+
 use candle::{Device, Result, Tensor, Var};
 use phiz_kernels::{Conv2dConfig, conv2d};
 use std::time::{Duration, Instant};

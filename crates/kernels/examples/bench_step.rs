@@ -3,6 +3,8 @@
 //!
 //! `cargo run --release -p phiz-kernels --example bench_step [BATCH] [REPETITIONS]`
 
+#![allow(clippy::print_stdout)]
+
 use candle::{DType, Device, Result, Tensor};
 use candle_nn::{Module, ModuleT, VarBuilder, VarMap};
 use phiz_kernels::layers::{self, BatchNorm, Conv2d, Linear, PRelu};

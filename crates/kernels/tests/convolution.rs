@@ -1,5 +1,7 @@
 //! Convolutions large enough for every way of splitting the work, against plain loops in f64.
 
+#![allow(clippy::unwrap_used)]
+
 use candle::{DType, Device, Result, Tensor, Var};
 use phiz_kernels::{Conv2dConfig, conv2d};
 

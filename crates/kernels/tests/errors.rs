@@ -1,5 +1,7 @@
 //! Bad input is an error with the numbers in it, never a panic.
 
+#![allow(clippy::unwrap_used)]
+
 use candle::{DType, Device, Result, Tensor};
 use phiz_kernels::layers::{self, BatchNormConfig};
 use phiz_kernels::{self as k, Activation, Conv2dConfig, pairwise, safe};

@@ -1,5 +1,7 @@
 //! Values and gradients against PyTorch in f64, on contiguous and strided inputs, and in f32.
 
+#![allow(clippy::unwrap_used)]
+
 use candle::{DType, Device, Result, Tensor, Var};
 use phiz_kernels::{self as k, Activation, Conv2dConfig, pairwise, safe};
 use serde_json::Value;

@@ -1,5 +1,7 @@
 //! Central differences in f64 for every op, and the bad points: ties, zero rows, missing elements.
 
+#![allow(clippy::unwrap_used)]
+
 use candle::{Device, Result, Tensor, Var};
 use phiz_kernels::gradcheck::{check, every_variable_has_gradient};
 use phiz_kernels::{self as k, Activation, Conv2dConfig, pairwise, safe};

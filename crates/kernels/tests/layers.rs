@@ -1,5 +1,7 @@
 //! Layers: names, shared running statistics, a small network that learns, and seeded dropout.
 
+#![allow(clippy::unwrap_used)]
+
 use candle::{DType, Device, Result, Tensor, Var};
 use candle_nn::{Module, ModuleT, VarBuilder, VarMap};
 use phiz_kernels::gradcheck::every_variable_has_gradient;

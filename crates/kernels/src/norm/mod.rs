@@ -4,11 +4,13 @@
 //! 2015). A channel of the whole batch is handled by one task, so that its second pass finds it in
 //! the cache; sums run in a fixed order.
 
-use crate::activation::{self, Activation};
+mod composed;
+
+use crate::activation::Activation;
 use crate::cpu::{self, Real, View, for_float};
 use crate::gemm::Shared;
 use crate::reduce;
-use candle::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor};
+use candle::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 use std::sync::{Arc, OnceLock};
 
@@ -136,7 +138,7 @@ pub fn batch_norm_train(
         );
     }
     if !x.device().is_cpu() {
-        return composed_train(x, weight, bias, eps, &act);
+        return composed::train(x, weight, bias, eps, &act);
     }
     let saved = Arc::new(OnceLock::new());
     let op = Train {
@@ -188,79 +190,12 @@ pub fn batch_norm_eval(
     ];
     let (dims, kind) = check(x, &given, eps, &act)?;
     if !x.device().is_cpu() {
-        return composed_eval(x, mean, var, weight, bias, eps, &act);
+        return composed::eval(x, mean, var, weight, bias, eps, &act);
     }
     let stats = Tensor::stack(&[mean.detach(), var.detach()], 0)?.contiguous()?;
     let params = stacked(weight, bias, &act)?.contiguous()?;
     x.contiguous()?
         .apply_op3(&params, &stats, Eval { dims, kind, eps })
-}
-
-/// Reshapes a per-channel tensor for broadcasting over `x`.
-fn spread(t: &Tensor, x: &Tensor) -> Result<Tensor> {
-    let mut shape = vec![1; x.rank()];
-    if let Some(c) = shape.get_mut(1) {
-        *c = t.elem_count();
-    }
-    t.reshape(shape)
-}
-
-fn activated(y: &Tensor, act: &Activation<'_>) -> Result<Tensor> {
-    match act {
-        Activation::None => Ok(y.clone()),
-        Activation::Relu => activation::composed_relu(y),
-        Activation::PRelu(slope) => activation::composed_prelu(y, slope),
-    }
-}
-
-/// [`batch_norm_train`] by candle's own operations.
-pub(crate) fn composed_train(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: &Tensor,
-    eps: f64,
-    act: &Activation<'_>,
-) -> Result<(Tensor, BatchStats)> {
-    let dims = Dims::of(x)?;
-    let over: Vec<usize> = (0..x.rank()).filter(|&d| d != 1).collect();
-    let wide = match x.dtype() {
-        DType::F16 | DType::BF16 => x.to_dtype(DType::F32)?,
-        _ => x.clone(),
-    };
-    let mean = wide.mean_keepdim(over.as_slice())?;
-    let centered = wide.broadcast_sub(&mean)?;
-    let var = centered.sqr()?.mean_keepdim(over.as_slice())?;
-    let normal = centered
-        .broadcast_div(&(&var + eps)?.sqrt()?)?
-        .to_dtype(x.dtype())?;
-    let y = normal
-        .broadcast_mul(&spread(weight, x)?)?
-        .broadcast_add(&spread(bias, x)?)?;
-    let unbiased = dims.count() as f64 / (dims.count() - 1) as f64;
-    let stats = BatchStats {
-        mean: mean.flatten_all()?.detach().to_dtype(x.dtype())?,
-        var: (var.flatten_all()?.detach() * unbiased)?.to_dtype(x.dtype())?,
-    };
-    Ok((activated(&y, act)?, stats))
-}
-
-/// [`batch_norm_eval`] by candle's own operations.
-pub(crate) fn composed_eval(
-    x: &Tensor,
-    mean: &Tensor,
-    var: &Tensor,
-    weight: &Tensor,
-    bias: &Tensor,
-    eps: f64,
-    act: &Activation<'_>,
-) -> Result<Tensor> {
-    let inverse = (var.detach() + eps)?.sqrt()?.recip()?;
-    let scale = weight.mul(&inverse)?;
-    let shift = bias.sub(&mean.detach().mul(&scale)?)?;
-    let y = x
-        .broadcast_mul(&spread(&scale, x)?)?
-        .broadcast_add(&spread(&shift, x)?)?;
-    activated(&y, act)
 }
 
 /// Statistics kept from the forward pass, in f64 (there are few of them).
