@@ -54,6 +54,8 @@ pub mod index;
 mod info;
 mod labels;
 mod loader;
+mod local_contrast;
+mod mirrored;
 pub mod mnist;
 pub mod orl;
 #[cfg(feature = "parquet")]
@@ -79,6 +81,7 @@ pub use loader::{
     Batch, Loader, augment_rng, epoch_batches, epoch_order, load_batches, load_images,
     sequential_batches,
 };
+pub use mirrored::Mirrored;
 pub use orl::{Orl, fetch_orl};
 pub use phiz_synth::Image;
 pub use resize::resize;

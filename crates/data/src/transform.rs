@@ -4,6 +4,7 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::decode::MAX_PIXELS;
+use crate::local_contrast::local_contrast;
 use crate::resize::Planes;
 use crate::rng::{near_normal, symmetric, uniform};
 use crate::{Error, ErrorKind, Image, Result};
@@ -90,6 +91,9 @@ pub struct Transform {
     pub channels: usize,
     /// How another shape is brought to `size`; default [`Fit::Stretch`].
     pub fit: Fit,
+    /// Radius in pixels of local contrast normalisation (each pixel by mean and deviation of the square
+    /// around it), done before the random changes; default 0, off.
+    pub local_contrast: usize,
     /// Random changes; default off.
     pub augment: Augment,
 }
@@ -100,6 +104,7 @@ impl Default for Transform {
             size: (64, 64),
             channels: 3,
             fit: Fit::default(),
+            local_contrast: 0,
             augment: Augment::default(),
         }
     }
@@ -212,6 +217,7 @@ pub fn to_chw_f32<R: Rng + ?Sized>(
         width,
         transform.fit,
     );
+    local_contrast(&mut planes, transform.local_contrast);
     if let Some(rng) = rng
         && !transform.augment.is_off()
     {

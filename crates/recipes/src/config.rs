@@ -45,6 +45,8 @@ pub struct DataConfig {
     pub folds: usize,
     /// Which fold is held out, from 0, with `split = "folds"`.
     pub fold: usize,
+    /// Mirror images of the training part are further identities (for `target = "identity"`).
+    pub mirrored_identities: bool,
     /// Threads that decode and augment images beside the training itself.
     pub workers: usize,
 }
@@ -71,6 +73,8 @@ pub struct ImageConfig {
     pub channels: usize,
     /// How another shape is brought to a square: `stretch`, `pad` or `crop`.
     pub fit: Fit,
+    /// Radius in pixels of local contrast normalisation; 0 switches it off.
+    pub local_contrast: usize,
     /// At test time, average the embeddings of the image and its mirror image.
     pub test_flip: bool,
     /// Random changes of training images.
@@ -84,6 +88,7 @@ impl ImageConfig {
             size: (self.size, self.size),
             channels: self.channels,
             fit: self.fit,
+            local_contrast: self.local_contrast,
             augment: self.augment,
         }
     }
@@ -199,6 +204,8 @@ pub struct ObjectiveConfig {
     pub tau: f64,
     /// Squared reference distance T of the tuplet-clusters losses (the start value of the adaptive one).
     pub reference_distance: f64,
+    /// Factor on the learning rate of the metric loss's own parameters (the adaptive form has some).
+    pub metric_lr: f64,
     /// Scale embeddings to unit length before the metric loss (never in the adaptive form).
     pub normalize: bool,
 }

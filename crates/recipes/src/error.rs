@@ -128,12 +128,13 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        // `Display` says all that the wrapped error says, so the chain goes on after it.
         match &self.kind {
-            ErrorKind::Data(error) => Some(error),
-            ErrorKind::Train(error) => Some(error),
-            ErrorKind::Eval(error) => Some(error),
-            ErrorKind::Tensor(error) => Some(error),
-            ErrorKind::Io(error) => Some(error),
+            ErrorKind::Data(error) => error.source(),
+            ErrorKind::Train(error) => error.source(),
+            ErrorKind::Eval(error) => error.source(),
+            ErrorKind::Tensor(error) => error.source(),
+            ErrorKind::Io(error) => error.source(),
             ErrorKind::Config(_) | ErrorKind::Device(_) | ErrorKind::Run(_) => None,
         }
     }

@@ -11,11 +11,11 @@ use std::sync::atomic::AtomicBool;
 use candle::{DType, Device};
 use phiz_data::load_batches;
 use phiz_train::{
-    Checkpoint, FitConfig, GroupRules, Observer, OptimizerConfig, Parameters, Schedule, StepOutput,
-    Streams, fit, read_tensors,
+    Checkpoint, FitConfig, GroupRules, Observer, OptimizerConfig, Parameters, PrefixRule, Schedule,
+    StepOutput, Streams, fit, read_tensors,
 };
 
-use crate::config::{Config, OptimizerKind, ScheduleKind};
+use crate::config::{Config, Metric, OptimizerKind, ScheduleKind};
 use crate::network::Network;
 use crate::objective::Objective;
 use crate::plan::Plan;
@@ -330,13 +330,22 @@ fn fit_config(config: &Config, plan: &Plan, out: &Path) -> FitConfig {
             other => other,
         },
     };
+    // A rule that fits no parameter is an error, and only the adaptive loss has any.
+    let loss_rule = (config.objective.metric == Metric::TupletAdaptive).then(|| PrefixRule {
+        prefix: "metric_loss".to_string(),
+        lr_multiplier: config.objective.metric_lr,
+        decay_multiplier: 1.0,
+    });
     FitConfig {
         total_steps,
         steps_per_epoch: Some((per_epoch.round() as u64).max(1)),
         base_lr: train.lr,
         schedule,
         optimizer,
-        groups: GroupRules::default(),
+        groups: GroupRules {
+            prefixes: loss_rule.into_iter().collect(),
+            ..GroupRules::default()
+        },
         clip_norm: (train.clip_norm > 0.0).then_some(train.clip_norm),
         checkpoint_every: train.checkpoint_every,
         log_every: train.log_every,

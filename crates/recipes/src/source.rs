@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use phiz_data::{Dataset, InMemory, Spec};
+use phiz_data::{Dataset, InMemory, Mirrored, Spec};
 
 use crate::config::{Config, Split};
 use crate::{Error, Result};
@@ -30,10 +30,16 @@ pub struct Source {
 /// When the data cannot be read, lacks the target label, cannot be divided by identity, or
 /// leaves fewer than two classes to learn.
 pub fn open_source(config: &Config) -> Result<Source> {
-    let dataset = open(&config.data.source)?;
+    let mut dataset = open(&config.data.source)?;
     let target = &config.data.target;
+    let (mut train, held_out, description) = divide(config, dataset.as_ref())?;
+    if config.data.mirrored_identities {
+        // Mirror images of the training part alone: held-out people stay unseen both ways round.
+        let count = dataset.len();
+        train.extend(train.clone().into_iter().map(|index| index + count));
+        dataset = Arc::new(Mirrored::new(dataset, target)?);
+    }
     let codes = dataset.labels().codes(target)?;
-    let (train, held_out, description) = divide(config, dataset.as_ref())?;
     let names = dataset.labels().names(target)?;
     let present: BTreeMap<u32, ()> = train.iter().map(|&index| (codes[index], ())).collect();
     let classes: Vec<String> = present
