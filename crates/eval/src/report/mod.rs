@@ -527,7 +527,7 @@ fn protocol_note(evaluation: &Evaluation) -> String {
 fn metric_table(evaluation: &Evaluation, metrics: &[(&str, f64)]) -> String {
     let mut out = format!(
         "<details><summary>All figures</summary><div class=\"scroll\"><table><caption>Protocol {}</caption><thead><tr><th scope=\"col\">Figure</th>\
-         <th scope=\"col\" class=\"n\">Value</th><th scope=\"col\" class=\"n\">Interval</th><th scope=\"col\">What it says</th></tr></thead><tbody>",
+         <th scope=\"col\" class=\"n\">Value</th><th scope=\"col\" class=\"n\">Interval</th><th scope=\"col\" class=\"why\">What it says</th></tr></thead><tbody>",
         escape(evaluation.name())
     );
     for &(metric, value) in metrics {
