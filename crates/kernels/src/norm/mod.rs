@@ -256,13 +256,20 @@ impl<T: Real> Channel<T> {
         }
     }
 
-    /// The gradient before the activation.
+    /// The gradient before the activation, and the slope's. ReLU is a slope of zero; without `ACT`
+    /// there is no activation.
     #[inline(always)]
-    fn inner(&self, kind: Kind, x: T, dy: T) -> T {
-        match kind {
-            Kind::None => dy,
-            _ if self.affine(x) <= T::ZERO => self.slope * dy,
-            _ => dy,
+    fn inner<const ACT: bool>(&self, x: T, dy: T) -> (T, T) {
+        if !ACT {
+            return (dy, T::ZERO);
+        }
+        // Both sides of the selections are computed, so that lanes need no branch.
+        let z = self.affine(x);
+        let (below, along) = (self.slope * dy, z * dy);
+        if z <= T::ZERO {
+            (below, along)
+        } else {
+            (dy, T::ZERO)
         }
     }
 }
@@ -344,9 +351,8 @@ struct Sums {
 }
 
 #[inline(always)]
-fn sums<T: Real>(
+fn sums<T: Real, const ACT: bool>(
     dims: Dims,
-    kind: Kind,
     channel: &Channel<T>,
     center: T,
     inverse: f64,
@@ -355,36 +361,38 @@ fn sums<T: Real>(
 ) -> Sums {
     const LANES: usize = 16;
     let mut total = Sums::default();
-    let mut weight = 0.0;
+    let add = |acc: &mut [[T; LANES]; 3], x: &[T; LANES], dy: &[T; LANES]| {
+        let [mut bias, mut weight, mut slope] = *acc;
+        for l in 0..LANES {
+            let (inner, along) = channel.inner::<ACT>(x[l], dy[l]);
+            bias[l] += inner;
+            weight[l] += inner * (x[l] - center);
+            slope[l] += along;
+        }
+        *acc = [bias, weight, slope];
+    };
     for b in 0..dims.batch {
         let at = dims.at(b, c);
         let (x, dy) = (&x[at..at + dims.pixels], &dy[at..at + dims.pixels]);
         let mut acc = [[T::ZERO; LANES]; 3];
-        let mut add = |l: usize, x: T, dy: T| {
-            let inner = channel.inner(kind, x, dy);
-            acc[0][l] += inner;
-            acc[1][l] += inner * (x - center);
-            if kind == Kind::PRelu {
-                let z = channel.affine(x);
-                acc[2][l] += if z <= T::ZERO { z * dy } else { T::ZERO };
-            }
-        };
-        let mut xs = x.chunks_exact(LANES);
-        let mut dys = dy.chunks_exact(LANES);
-        for (x, dy) in (&mut xs).zip(&mut dys) {
-            for l in 0..LANES {
-                add(l, x[l], dy[l]);
-            }
+        let (xs, x_rest) = x.as_chunks::<LANES>();
+        let (dys, dy_rest) = dy.as_chunks::<LANES>();
+        for (x, dy) in xs.iter().zip(dys) {
+            add(&mut acc, x, dy);
         }
-        for (l, (&x, &dy)) in xs.remainder().iter().zip(dys.remainder()).enumerate() {
-            add(l, x, dy);
+        if !x_rest.is_empty() {
+            // A gradient of zero adds nothing, whatever the input.
+            let (mut x, mut dy) = ([center; LANES], [T::ZERO; LANES]);
+            x[..x_rest.len()].copy_from_slice(x_rest);
+            dy[..dy_rest.len()].copy_from_slice(dy_rest);
+            add(&mut acc, &x, &dy);
         }
-        let [bias, product, slope] = acc.map(|a| a.iter().map(|v| v.to_f64()).sum::<f64>());
+        let [bias, weight, slope] = acc.map(|a| a.iter().map(|v| v.to_f64()).sum::<f64>());
         total.bias += bias;
-        weight += product;
+        total.weight += weight;
         total.slope += slope;
     }
-    total.weight = weight * inverse;
+    total.weight *= inverse;
     total
 }
 
@@ -392,7 +400,7 @@ fn sums<T: Real>(
 ///
 /// With `train`, the statistics depend on the input:
 /// `dx = weight * inverse / n * (n dz - sum(dz) - xhat * sum(dz xhat))`.
-fn backward<T: Real>(
+fn backward<T: Real, const ACT: bool>(
     dims: Dims,
     kind: Kind,
     eps: f64,
@@ -410,7 +418,7 @@ fn backward<T: Real>(
             let channel = Channel::new(dims, kind, params, c, mean, var, eps);
             let center = T::from_f64(mean);
             pulp::Arch::new().dispatch(|| {
-                let sums = sums(dims, kind, &channel, center, inverse, (x, dy), c);
+                let sums = sums::<T, ACT>(dims, &channel, center, inverse, (x, dy), c);
                 let Some(shared) = &shared else { return sums };
                 let count = dims.count() as f64;
                 let gain = params[c].to_f64() * inverse;
@@ -430,7 +438,7 @@ fn backward<T: Real>(
                     let out = unsafe { shared.part(at, dims.pixels) };
                     let (x, dy) = (&x[at..at + dims.pixels], &dy[at..at + dims.pixels]);
                     for ((d, &x), &dy) in out.iter_mut().zip(x).zip(dy) {
-                        let inner = channel.inner(kind, x, dy);
+                        let (inner, _) = channel.inner::<ACT>(x, dy);
                         *d = gain * inner + (slant * (x - center) + offset);
                     }
                 }
@@ -460,7 +468,11 @@ fn backward_tensors(
     for_float!(x.dtype(), OP, T => {
         let (xs, ps, dy) = (View::of(x), View::of(params), View::of(&grad));
         let slices = (xs.slice::<T>(OP)?, ps.slice::<T>(OP)?, dy.slice::<T>(OP)?);
-        let (dx, dp) = backward(dims, kind, eps, saved, train, x.track_op(), slices);
+        let run = match kind {
+            Kind::None => backward::<T, false>,
+            Kind::Relu | Kind::PRelu => backward::<T, true>,
+        };
+        let (dx, dp) = run(dims, kind, eps, saved, train, x.track_op(), slices);
         let dx = dx.map(|dx| cpu::tensor(dx, x.shape())).transpose()?;
         Ok((dx, Some(cpu::tensor(dp, params.shape())?)))
     })
