@@ -1,5 +1,7 @@
 //! Speed of the three passes of a convolution on the CPU, in GFLOP/s and milliseconds (minimum over
 //! repetitions): the four stages of an 18-layer residual network, its stem, and depthwise layers.
+//! Gradients are timed through candle's backward pass, whose own bookkeeping (a zero tensor and a sum
+//! for every gradient, on one thread) is included: the ops themselves are faster than the figures.
 //!
 //! `cargo run --release -p phiz-kernels --example bench_conv [REPETITIONS]`
 
