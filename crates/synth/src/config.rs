@@ -34,7 +34,7 @@ pub struct SynthConfig {
     pub light: f32,
     /// Sensor noise: 1 gives standard deviations of 1 to 6 of 255 grey levels; 0 to 5. Default 1.
     pub noise: f32,
-    /// Blur: 1 gives Gaussian radii of 0 to 0.9 pixel at 64 pixels (in proportion at other sizes); 0 to 4.
+    /// Blur: 1 gives Gaussian radii of 0 to 0.7 pixel at 64 pixels (in proportion at other sizes); 0 to 4.
     /// Default 1.
     pub blur: f32,
     /// Variation of scale and place in the image: 1 gives standard deviations of 4 % and 2.5 % of the side; 0 to 3.

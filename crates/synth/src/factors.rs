@@ -27,8 +27,9 @@ macro_rules! group {
             }
 
             fn find(&mut self, name: &str) -> Option<&mut f32> {
-                $( if name == stringify!($field) { return Some(&mut self.$field); } )*
-                None
+                let names = [$( stringify!($field) ),*];
+                let at = names.iter().position(|&n| n == name)?;
+                self.slots().nth(at)
             }
         }
     };
@@ -253,7 +254,7 @@ group! {
         shift_x = 0.0,
         /// Shift downwards in parts of the side. Mean 0, sd 0.025.
         shift_y = 0.0,
-        /// Radius (standard deviation) of the blur in pixels at 64 pixels. Uniform on 0 to 0.9.
+        /// Radius (standard deviation) of the blur in pixels at 64 pixels. Uniform on 0 to 0.7.
         blur = 0.0,
         /// Standard deviation of the noise in 255 grey levels. Uniform on 1 to 6.
         noise = 0.0,
@@ -495,7 +496,7 @@ fn draw_scene(config: &SynthConfig, stream: &mut Stream) -> Scene {
         },
         glasses_shape: stream.uniform(),
         glasses_tone: stream.uniform(),
-        background_hue: stream.uniform(),
+        background_hue: mix(plain.background_hue, stream.uniform(), background),
         background_colour: 0.5 * background * stream.uniform(),
         background_light: mix(
             plain.background_light,
@@ -506,7 +507,7 @@ fn draw_scene(config: &SynthConfig, stream: &mut Stream) -> Scene {
         zoom: 1.0 + 0.04 * jitter * stream.normal_within(2.5),
         shift_x: 0.025 * jitter * stream.normal_within(2.5),
         shift_y: 0.025 * jitter * stream.normal_within(2.5),
-        blur: 0.9 * config.blur * stream.uniform(),
+        blur: 0.7 * config.blur * stream.uniform(),
         noise: config.noise * stream.between(1.0, 6.0),
     }
 }

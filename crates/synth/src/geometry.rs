@@ -67,10 +67,16 @@ fn relief(rig: &Rig, x: f32, y: f32) -> f32 {
     let ax = x.abs();
     let mut z = 0.0;
     let eye = &rig.eye;
+    // Nothing stands out above the forehead.
+    if y > 0.75 {
+        return 0.0;
+    }
     // Sockets, eyeballs, ridge of the brows, temples.
-    z -= h.socket * hill2(ax - eye.x + 0.02, y - eye.y - 0.02, 0.26, 0.20);
-    z += 0.045 * hill2(ax - eye.x, y - eye.y, 0.17, 0.13);
-    z += h.brow_ridge * hill2(ax - 0.27, y - eye.y - 0.20, 0.30, 0.14);
+    if y > eye.y - 0.20 {
+        z -= h.socket * hill2(ax - eye.x + 0.02, y - eye.y - 0.02, 0.26, 0.20);
+        z += 0.045 * hill2(ax - eye.x, y - eye.y, 0.17, 0.13);
+        z += h.brow_ridge * hill2(ax - 0.27, y - eye.y - 0.20, 0.30, 0.14);
+    }
     z -= 0.05 * hill2(ax - 0.62, y - 0.28, 0.22, 0.35);
     // Nose: a ridge that grows from the root to the tip, the tip, the wings.
     let root = eye.y + 0.10;
@@ -81,10 +87,13 @@ fn relief(rig: &Rig, x: f32, y: f32) -> f32 {
             mix(h.bridge, h.nose_out, t * (0.55 + 0.45 * t)) * step(root + 0.08, root - 0.06, y);
         let wide = mix(0.085, 0.15, t);
         z += high * end * line(ax, wide);
-        z += 0.05 * hill2(ax, y - h.nose_tip, 0.11, 0.10);
+        z += 0.07 * hill2(ax, y - h.nose_tip, 0.12, 0.11);
         z += 0.085 * hill2(ax - 0.72 * h.nose_width, y - h.nose_tip + 0.03, 0.075, 0.08);
     }
     // Cheeks and cheekbones.
+    if y > 0.20 {
+        return z;
+    }
     z += h.cheekbone * hill2(ax - 0.46, y + 0.14, 0.24, 0.20);
     z += h.cheek * hill2(ax - 0.36, y - h.cheek_y, 0.27, 0.24);
     // Mouth: the barrel of the teeth, then each lip; the groove below and the chin.

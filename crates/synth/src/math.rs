@@ -120,7 +120,7 @@ pub(crate) fn pow34(x: f32) -> f32 {
     r * r.sqrt()
 }
 
-/// A well mixed 32-bit word from a 64-bit one (the splitmix64 finaliser).
+/// A well mixed word from another (the splitmix64 finaliser).
 #[inline]
 pub(crate) fn hash(x: u64) -> u64 {
     let mut z = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -132,10 +132,11 @@ pub(crate) fn hash(x: u64) -> u64 {
 /// Smooth value noise along a line, in [0, 1].
 #[inline]
 pub(crate) fn noise1(x: f32) -> f32 {
-    let k = x.floor();
-    let t = x - k;
+    let k = x as i64;
+    let k = if (k as f32) > x { k - 1 } else { k };
+    let t = x - k as f32;
     let at = |i: i64| (hash(i as u64) >> 40) as f32 * (1.0 / 16_777_216.0);
-    let (a, b) = (at(k as i64), at(k as i64 + 1));
+    let (a, b) = (at(k), at(k.wrapping_add(1)));
     mix(a, b, t * t * (3.0 - 2.0 * t))
 }
 

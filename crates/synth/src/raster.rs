@@ -166,31 +166,31 @@ impl Buffer {
     }
 
     fn triangle(&mut self, corners: [usize; 3], both_sides: bool) {
-        let [i, j, k] = corners;
-        let (a, mut b, mut c) = (self.screen[i], self.screen[j], self.screen[k]);
-        let (va, mut vb, mut vc) = (self.corners[i], self.corners[j], self.corners[k]);
+        let [i, mut j, mut k] = corners;
+        let (a, b, c) = (self.screen[i], self.screen[j], self.screen[k]);
         let mut area = (b.0 - a.0) * (c.1 - a.1) - (b.1 - a.1) * (c.0 - a.0);
         if area < 0.0 && both_sides {
-            std::mem::swap(&mut b, &mut c);
-            std::mem::swap(&mut vb, &mut vc);
+            std::mem::swap(&mut j, &mut k);
             area = -area;
         }
         if area < 1e-6 {
             return;
         }
+        let (b, c) = (self.screen[j], self.screen[k]);
         let last = self.side as f32 - 1.0;
         let (x0, x1) = bounds(a.0, b.0, c.0, last);
         let (y0, y1) = bounds(a.1, b.1, c.1, last);
         if x1 < x0 || y1 < y0 {
             return;
         }
+        let (va, vb, vc) = (&self.corners[i], &self.corners[j], &self.corners[k]);
         let inverse = 1.0 / area;
         // Weight of corner b and c as planes over the image; that of a is the rest.
         let (bx, by) = ((c.1 - a.1) * inverse, -(c.0 - a.0) * inverse);
         let (cx, cy) = (-(b.1 - a.1) * inverse, (b.0 - a.0) * inverse);
-        for y in y0 as usize..=y1 as usize {
+        for y in y0..=y1 {
             let dy = y as f32 - a.1;
-            for x in x0 as usize..=x1 as usize {
+            for x in x0..=x1 {
                 let dx = x as f32 - a.0;
                 let wb = bx * dx + by * dy;
                 let wc = cx * dx + cy * dy;
@@ -221,9 +221,19 @@ impl Buffer {
     }
 }
 
-/// First and last whole sample between the three values, within the image.
-fn bounds(a: f32, b: f32, c: f32, last: f32) -> (f32, f32) {
-    let low = a.min(b).min(c).ceil().max(0.0);
-    let high = a.max(b).max(c).floor().min(last);
-    (low, high)
+/// First and last whole sample between the three values, within the image; an empty range where there is none.
+/// Conversions to whole numbers instead of `floor` and `ceil`, which are calls on the oldest x86-64.
+fn bounds(a: f32, b: f32, c: f32, last: f32) -> (usize, usize) {
+    let low = a.min(b).min(c).max(0.0);
+    let high = a.max(b).max(c).min(last);
+    if high < 0.0 {
+        return (1, 0);
+    }
+    let first = low as usize;
+    let first = if (first as f32) < low {
+        first + 1
+    } else {
+        first
+    };
+    (first, high as usize)
 }

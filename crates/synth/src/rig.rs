@@ -113,7 +113,7 @@ pub(crate) struct Rig {
     pub brow: BrowRig,
     pub mouth: MouthRig,
     pub fold: FoldRig,
-    /// Beard coverage, 0 to 0.85.
+    /// Beard coverage, 0 to 0.75.
     pub beard: f32,
 }
 
@@ -133,7 +133,7 @@ impl Rig {
             brow: brow(f, s, &eye),
             mouth: mouth(f, s, &head),
             fold: fold(f, s),
-            beard: (0.75 * (s.beard - 0.8)).clamp(0.0, 0.85),
+            beard: (0.6 * (s.beard - 0.8)).clamp(0.0, 0.75),
         }
     }
 }
@@ -224,7 +224,7 @@ fn mouth(f: &Factors, s: &Shape, head: &HeadRig) -> MouthRig {
     let part = 0.040 * a.au25;
     let curve = 0.024 * s.mouth_curvature;
     let thin = (1.0 - 0.55 * a.au23 - 0.28 * a.au12 - 0.25 * a.au20).max(0.25);
-    let gap_up = 0.30 * part + open * (0.034 * a.au10 + 0.018 * a.au12);
+    let gap_up = 0.30 * part + open * (0.034 * a.au10 + 0.030 * a.au12);
     let gap_down = 0.70 * part + jaw + open * (0.035 * a.au16 + 0.012 * a.au20);
     MouthRig {
         y: head.nose_base - 0.215 - 0.018 * s.mouth_drop - 0.012 * s.face_length

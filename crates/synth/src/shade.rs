@@ -255,8 +255,10 @@ impl<'a> Scenery<'a> {
         let n = unit(sample.normal);
         let head = &self.rig.head;
         let p = &self.palette;
-        let strand = 0.03 * (noise1(19.0 * x + 7.0) - 0.5);
-        let within = geometry::in_hair(head, x, y, sample.front) + strand;
+        let mut within = geometry::in_hair(head, x, y, sample.front);
+        if within.abs() < 0.08 {
+            within += 0.03 * (noise1(19.0 * x + 7.0) - 0.5);
+        }
         let hair = step(-0.03, 0.035, within);
         if hair >= 1.0 {
             return self.hair(sample, n);
@@ -302,7 +304,7 @@ impl<'a> Scenery<'a> {
         let fold = &self.rig.fold;
         let p = &self.palette;
         let ax = x.abs();
-        let flush = 0.55 * hill2(ax - 0.38, y - head.cheek_y + 0.02, 0.26, 0.22)
+        let flush = 0.42 * hill2(ax - 0.38, y - head.cheek_y + 0.02, 0.26, 0.22)
             + 0.35 * hill2(ax, y - head.nose_tip, 0.16, 0.12);
         s.colour = mix3(s.colour, p.flush, flush);
         self.beard(x, y, s);
@@ -353,18 +355,19 @@ impl<'a> Scenery<'a> {
         let ax = x.abs();
         let (tip, base, w) = (head.nose_tip, head.nose_base, head.nose_width);
         // Sides of the ridge, shadow below, creases of the wings, nostrils.
-        s.open *= 1.0 - 0.12 * hill2(ax - 0.11, y - 0.5 * tip, 0.06, 0.22);
+        s.open *= 1.0 - 0.20 * hill2(ax - 0.105, y - 0.4 * tip, 0.06, 0.24);
         s.open *= 1.0 - 0.30 * hill2(x - self.shadow, y - base + 0.045, 1.25 * w, 0.085);
         let crease = hill2(ax - w - 0.005, y - tip + 0.025, 0.028, 0.065);
-        s.open *= 1.0 - 0.40 * crease;
+        s.open *= 1.0 - 0.50 * crease;
         let nostril = hill2(ax - 0.46 * w, y - base - 0.008, 0.40 * w, 0.032);
         s.open *= 1.0 - 0.80 * nostril;
-        s.gloss += 0.10 * hill2(x, y - tip - 0.02, 0.05, 0.06);
+        s.gloss += 0.14 * hill2(x, y - tip - 0.02, 0.05, 0.06)
+            + 0.05 * hill2(x, y - 0.4 * tip, 0.035, 0.16);
         if fold.nose > 0.0 {
-            let middle = step(0.13, 0.05, ax);
-            let lines = line(y - 0.10 + 0.3 * ax, 0.026)
-                .max(line(y - 0.02 + 0.3 * ax, 0.026))
-                .max(line(y + 0.06 + 0.3 * ax, 0.026));
+            let middle = step(0.12, 0.06, ax);
+            let lines = line(y - 0.15 + 0.5 * ax, 0.022)
+                .max(line(y - 0.085 + 0.5 * ax, 0.022))
+                .max(0.7 * line(y - 0.02 + 0.5 * ax, 0.022));
             s.open *= 1.0 - fold.nose * middle * lines;
             s.open *= 1.0 - 0.8 * fold.nose * hill2(ax - 0.12, y - 0.35 * tip, 0.05, 0.11);
         }
@@ -378,10 +381,12 @@ impl<'a> Scenery<'a> {
         }
         let m = &self.rig.mouth;
         let ax = x.abs();
-        let edge = m.y + 0.10 + 0.9 * (ax - 0.25).max(0.0);
-        let jaw = step(edge + 0.05, edge - 0.06, y)
-            * step(0.05, 0.25, (ax - 0.10).max(m.y - m.lower - 0.05 - y) + 0.12);
-        let lip = step(0.05, 0.0, (y - m.y - 0.115).abs() - 0.045) * step(m.w + 0.10, m.w, ax);
+        let edge = m.y + 0.08 + 0.9 * (ax - 0.25).max(0.0);
+        let below = m.y - m.gap_down - m.lower - y;
+        let jaw = step(edge + 0.08, edge - 0.10, y)
+            * step(0.0, 0.14, (ax - m.w).max(below)).max(step(-0.02, 0.10, below));
+        let lip =
+            step(0.065, 0.0, (y - m.y - 0.105).abs() - 0.02) * step(m.w + 0.10, m.w - 0.05, ax);
         let t = amount * jaw.max(lip);
         s.colour = mix3(s.colour, scale3(self.palette.hair, 0.9), t);
         s.gloss *= 1.0 - t;
