@@ -153,9 +153,9 @@ pub(crate) fn in_hair(h: &HeadRig, x: f32, y: f32, front: f32) -> f32 {
 }
 
 /// Columns and rows of the head's mesh.
-const HEAD_COLUMNS: usize = 45;
-const HEAD_ROWS: usize = 52;
-const LOWER_ROWS: usize = 35;
+const HEAD_COLUMNS: usize = 39;
+const HEAD_ROWS: usize = 44;
+const LOWER_ROWS: usize = 30;
 
 /// The head with its hair.
 pub(crate) fn head(rig: &Rig, mesh: &mut Mesh) {

@@ -62,7 +62,13 @@ fn checksums_are_pinned() {
     assert_eq!(found, GOLDEN, "found {found:#018x?}");
 }
 
-const GOLDEN: [u64; 4] = [0, 0, 0, 0];
+/// Change these only when the faces are meant to change.
+const GOLDEN: [u64; 4] = [
+    0x4f6d_06ab_2937_a8ce,
+    0xc012_70de_fa22_65b1,
+    0x9f39_9030_0ae9_90c8,
+    0x3638_7e8a_9a69_9475,
+];
 
 #[test]
 fn bytes_do_not_depend_on_threads_or_history() {
