@@ -4,6 +4,8 @@
 //! narrows from the cheekbones to jaw and chin; nose, lids, cheeks, lips and chin are smooth hills on it that move
 //! along the line of sight, so a point of the face keeps its frontal (x, y), which is what the skin is drawn in.
 
+use std::f32::consts::FRAC_PI_2;
+
 use crate::math::{V3, clamp01, cross, dot, hill, hill2, line, mix, sin_cos, step, unit};
 use crate::rig::{HEAD_Y, HeadRig, Rig};
 
@@ -173,10 +175,10 @@ pub(crate) fn head(rig: &Rig, mesh: &mut Mesh) {
     for row in 0..HEAD_ROWS {
         let y = if row < upper_rows {
             let t = (upper_rows - row) as f32 / upper_rows as f32;
-            HEAD_Y + (h.crown_y - HEAD_Y) * sin_cos(1.5708 * t).0
+            HEAD_Y + (h.crown_y - HEAD_Y) * sin_cos(FRAC_PI_2 * t).0
         } else {
             let t = (row - upper_rows) as f32 / (LOWER_ROWS - 1) as f32;
-            HEAD_Y - (HEAD_Y - h.chin_y) * sin_cos(1.5708 * t).0
+            HEAD_Y - (HEAD_Y - h.chin_y) * sin_cos(FRAC_PI_2 * t).0
         };
         let (w, d) = outline(h, y);
         for &(s, c) in &angles {
@@ -217,7 +219,7 @@ pub(crate) fn ear(rig: &Rig, side: f32, mesh: &mut Mesh) {
     mesh.rows = 9;
     mesh.vertices.clear();
     for row in 0..9 {
-        let (sy, cy) = sin_cos(1.5708 * (1.0 - row as f32 / 4.0));
+        let (sy, cy) = sin_cos(FRAC_PI_2 * (1.0 - row as f32 / 4.0));
         for column in 0..9 {
             let (sx, cx) = sin_cos(1.75 * (column as f32 / 4.0 - 1.0));
             let p = [radii[0] * sx * cy, radii[1] * sy, radii[2] * cx * cy];

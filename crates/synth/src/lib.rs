@@ -22,8 +22,8 @@
 //!
 //! *Factors* ([`Factors`]): 34 shape z-scores, 8 colours and 16 gains of style a person; 16 facial action units, pose,
 //! gaze, light, glasses, background and camera a sample. *Rig*: rules turn them into measures in face units (heights
-//! of lids and brows, curves of the lips, depth of folds). An action unit moves a measure about as far as two
-//! standard deviations of identity do: the resting brow of one person is another's raised one, so that identity
+//! of lids and brows, curves of the lips, depth of folds). An action of mean strength moves a measure two to
+//! three standard deviations of identity: the resting brow of one person is another's raised one, so that identity
 //! confounds expression as it does in photographs. *Surface*: a chart over angle and height whose outline narrows to
 //! jaw and chin, with smooth hills for nose, sockets, lids, cheeks, lips and chin; ears, neck, shoulders, hair and
 //! glasses are further meshes. *Drawing*: meshes go through a weak-perspective camera into a depth buffer with 2 x 2

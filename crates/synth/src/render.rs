@@ -152,7 +152,7 @@ impl Scratch {
 }
 
 /// Linear light to bytes: blur, gamma 2, noise.
-fn develop(f: &Factors, light: &mut Vec<f32>, size: usize) -> Vec<u8> {
+fn develop(f: &Factors, light: &mut [f32], size: usize) -> Vec<u8> {
     blur(light, size, f.scene.blur * size as f32 / 64.0);
     // Four bytes of one hash make a value of mean 0 and variance 1 (to 0.1 %).
     let noise = f.scene.noise;
@@ -198,12 +198,12 @@ fn blur(light: &mut [f32], size: usize, sigma: f32) {
         // Downwards: `old` keeps the row above as it was.
         old.copy_from_slice(&light[..row]);
         for y in 0..size {
-            for k in 0..row {
+            for (k, above) in old.iter_mut().enumerate() {
                 let at = y * row + k;
                 let here = light[at];
                 let below = if y + 1 < size { light[at + row] } else { here };
-                light[at] = centre * here + side * (old[k] + below);
-                old[k] = here;
+                light[at] = centre * here + side * (*above + below);
+                *above = here;
             }
         }
     }

@@ -67,7 +67,7 @@ const GOLDEN: [u64; 4] = [
     0x4f6d_06ab_2937_a8ce,
     0xc012_70de_fa22_65b1,
     0x9f39_9030_0ae9_90c8,
-    0x3638_7e8a_9a69_9475,
+    0x9deb_ac36_ae4e_ed06,
 ];
 
 #[test]
