@@ -196,6 +196,9 @@ impl TupletSampler {
 
     /// The batch of a step: a function of the arguments alone, so that a resumed run goes on as it would have.
     ///
+    /// Consecutive queries go round the expressions, so that a batch of as many tuplets as there are expressions has one of
+    /// each: batch norm and a softmax loss on the same images then see every class at every step.
+    ///
     /// Steps walk through a shuffled list of cells, [`steps_per_pass`](Self::steps_per_pass) steps to a pass, shuffled anew for
     /// every pass; the last step of a pass is filled from the list's end. From pass to pass a cell's images take turns as the
     /// query.
@@ -205,6 +208,7 @@ impl TupletSampler {
         let (pass, within) = (step / passes, (step % passes) as usize);
         let mut order: Vec<usize> = (0..count).collect();
         order.shuffle(&mut stream(seed, CELL_ORDER, pass));
+        self.interleave(&mut order);
         let start = (within * size).min(count.saturating_sub(size));
         let queries: Vec<_> = (start..start + size)
             .map(|i| {
@@ -219,6 +223,19 @@ impl TupletSampler {
             })
             .collect();
         self.build(&queries, &mut stream(seed, BATCH, step))
+    }
+
+    /// Deals a shuffled list of cells out by expression: the first cell of every expression, then the second of every one.
+    fn interleave(&self, order: &mut [usize]) {
+        let mut dealt: BTreeMap<u32, usize> = BTreeMap::new();
+        let mut round = vec![0usize; self.cells.len()];
+        for &cell in order.iter() {
+            let count = dealt.entry(self.cells[cell].expression).or_default();
+            round[cell] = *count;
+            *count += 1;
+        }
+        // Stable: within a round the shuffled order stays.
+        order.sort_by_key(|&cell| round[cell]);
     }
 
     fn build<R: Rng + ?Sized>(&self, queries: &[(usize, usize)], rng: &mut R) -> TupletBatch {

@@ -206,7 +206,7 @@ pub struct ObjectiveConfig {
     pub reference_distance: f64,
     /// Factor on the learning rate of the metric loss's own parameters (the adaptive form has some).
     pub metric_lr: f64,
-    /// Scale embeddings to unit length before the metric loss (never in the adaptive form).
+    /// Scale embeddings to unit length before miner and metric loss.
     pub normalize: bool,
 }
 

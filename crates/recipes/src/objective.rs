@@ -98,8 +98,7 @@ impl Objective {
 
     /// The embedding as miner and metric loss see it.
     fn measured(&self, embedding: &Tensor) -> Result<Tensor> {
-        // The adaptive form learns its own scale.
-        if self.config.normalize && self.config.metric != Metric::TupletAdaptive {
+        if self.config.normalize {
             return Ok(phiz_kernels::safe::normalize_last_dim(embedding)?);
         }
         Ok(embedding.clone())
