@@ -26,11 +26,14 @@ fn map1<T: Real>(x: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
     out.par_chunks_mut(BLOCK)
         .zip(x.par_chunks(BLOCK))
         .for_each(|(out, x)| {
-            pulp::Arch::new().dispatch(|| {
-                for (o, &x) in out.iter_mut().zip(x) {
-                    *o = f(x);
-                }
-            });
+            crate::simd::run(
+                #[inline(always)]
+                || {
+                    for (o, &x) in out.iter_mut().zip(x) {
+                        *o = f(x);
+                    }
+                },
+            );
         });
     out
 }
@@ -42,11 +45,14 @@ pub(crate) fn map2<T: Real>(x: &[T], y: &[T], f: impl Fn(T, T) -> T + Sync) -> V
         .zip(x.par_chunks(BLOCK))
         .zip(y.par_chunks(BLOCK))
         .for_each(|((out, x), y)| {
-            pulp::Arch::new().dispatch(|| {
-                for ((o, &x), &y) in out.iter_mut().zip(x).zip(y) {
-                    *o = f(x, y);
-                }
-            });
+            crate::simd::run(
+                #[inline(always)]
+                || {
+                    for ((o, &x), &y) in out.iter_mut().zip(x).zip(y) {
+                        *o = f(x, y);
+                    }
+                },
+            );
         });
     out
 }
@@ -254,7 +260,7 @@ impl CustomOp2 for PRelu {
                 .enumerate()
                 .for_each(|(plane, (out, x))| {
                     let a = a[plane % self.channels];
-                    pulp::Arch::new().dispatch(|| {
+                    crate::simd::run(#[inline(always)] || {
                         for (o, &x) in out.iter_mut().zip(x) {
                             *o = if x <= T::ZERO { a * x } else { x };
                         }
@@ -285,7 +291,7 @@ impl CustomOp2 for PRelu {
                 .enumerate()
                 .map(|(plane, ((dx, x), dy))| {
                     let a = a[plane % self.channels];
-                    pulp::Arch::new().dispatch(|| {
+                    crate::simd::run(#[inline(always)] || {
                         for ((d, &x), &dy) in dx.iter_mut().zip(x).zip(dy) {
                             *d = if x <= T::ZERO { a * dy } else { dy };
                         }

@@ -33,12 +33,14 @@
 
 mod activation;
 mod conv;
+mod conv_norm;
 mod cpu;
 mod gemm;
 pub mod gradcheck;
 pub mod layers;
 mod linear;
 mod loss;
+mod max_pool;
 mod norm;
 pub mod pairwise;
 mod pool;
@@ -46,9 +48,11 @@ mod reduce;
 mod rows;
 pub mod safe;
 mod scratch;
+mod simd;
 
 pub use activation::{Activation, dropout, prelu, relu, softplus};
 pub use conv::{Conv2dConfig, conv2d};
+pub use conv_norm::conv2d_batch_norm_train;
 pub use linear::linear;
 pub use loss::{cross_entropy, log_softmax};
 pub use norm::{BatchStats, batch_norm_eval, batch_norm_train};

@@ -80,18 +80,21 @@ impl SquaredDistances {
         );
         let (two, limit) = (T::from_f64(2.0), T::from_f64(CANCELLED));
         out.par_chunks_mut(m).enumerate().for_each(|(i, row)| {
-            pulp::Arch::new().dispatch(|| {
-                let x = &a[i * d..(i + 1) * d];
-                for (j, value) in row.iter_mut().enumerate() {
-                    let total = a2[i] + b2[j];
-                    let expanded = total - two * *value;
-                    *value = if expanded < limit * total || expanded.is_nan() {
-                        reduce::distance(x, &b[j * d..(j + 1) * d])
-                    } else {
-                        expanded
-                    };
-                }
-            });
+            crate::simd::run(
+                #[inline(always)]
+                || {
+                    let x = &a[i * d..(i + 1) * d];
+                    for (j, value) in row.iter_mut().enumerate() {
+                        let total = a2[i] + b2[j];
+                        let expanded = total - two * *value;
+                        *value = if expanded < limit * total || expanded.is_nan() {
+                            reduce::distance(x, &b[j * d..(j + 1) * d])
+                        } else {
+                            expanded
+                        };
+                    }
+                },
+            );
         });
         out
     }

@@ -1,21 +1,23 @@
 //! Max, average and global average pooling, with any kernel, stride and padding.
 
 use crate::cpu::{self, Real, View, for_float};
+use crate::max_pool;
 use candle::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
+use std::sync::OnceLock;
 
 /// Sizes of one pooling.
 #[derive(Debug, Clone, Copy)]
-struct Window {
-    batch: usize,
-    channels: usize,
-    height: usize,
-    width: usize,
-    kernel: usize,
-    stride: usize,
-    padding: usize,
-    out_height: usize,
-    out_width: usize,
+pub(crate) struct Window {
+    pub(crate) batch: usize,
+    pub(crate) channels: usize,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) kernel: usize,
+    pub(crate) stride: usize,
+    pub(crate) padding: usize,
+    pub(crate) out_height: usize,
+    pub(crate) out_width: usize,
 }
 
 impl Window {
@@ -76,7 +78,10 @@ impl Window {
     }
 
     /// Calls `f(output pixel, input rows, input columns)` for every window of a plane.
-    fn each(&self, mut f: impl FnMut(usize, std::ops::Range<usize>, std::ops::Range<usize>)) {
+    pub(crate) fn each(
+        &self,
+        mut f: impl FnMut(usize, std::ops::Range<usize>, std::ops::Range<usize>),
+    ) {
         for oy in 0..self.out_height {
             let rows = self.span(oy, self.height);
             for ox in 0..self.out_width {
@@ -90,7 +95,7 @@ impl Window {
     }
 
     /// Index of the first largest pixel of a window; NaN wins, as in PyTorch.
-    fn largest<T: Real>(
+    pub(crate) fn largest<T: Real>(
         &self,
         plane: &[T],
         rows: std::ops::Range<usize>,
@@ -109,35 +114,85 @@ impl Window {
     }
 }
 
-/// One function per plane, forward and backward.
-trait Pooling: Copy + Send + Sync + 'static {
-    const NAME: &'static str;
-    fn forward<T: Real>(w: &Window, plane: &[T], out: &mut [T]);
-    /// Adds to `dx`, which is zero at first.
-    fn backward<T: Real>(w: &Window, plane: &[T], dy: &[T], dx: &mut [T]);
+/// Planes for one task, so that it handles a few thousand pixels.
+fn planes_per_task(w: &Window) -> usize {
+    (1 << 12) / w.in_pixels() + 1
 }
 
-#[derive(Clone, Copy)]
-struct Max;
+struct Max {
+    window: Window,
+    /// Whether a gradient may be asked for.
+    keep: bool,
+    /// Which tap won each window.
+    taps: OnceLock<Vec<u8>>,
+}
 
-impl Pooling for Max {
-    const NAME: &'static str = "max_pool2d";
+const MAX: &str = "max_pool2d";
 
-    fn forward<T: Real>(w: &Window, plane: &[T], out: &mut [T]) {
-        w.each(|o, rows, cols| out[o] = plane[w.largest(plane, rows, cols)]);
+impl CustomOp1 for Max {
+    fn name(&self) -> &'static str {
+        MAX
     }
 
-    fn backward<T: Real>(w: &Window, plane: &[T], dy: &[T], dx: &mut [T]) {
-        w.each(|o, rows, cols| dx[w.largest(plane, rows, cols)] += dy[o]);
+    fn cpu_fwd(&self, x: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
+        use candle::backend::BackendStorage;
+        let w = &self.window;
+        for_float!(x.dtype(), MAX, T => {
+            let x = cpu::operand::<T>(MAX, x, l)?;
+            let mut out = vec![T::ZERO; w.batch * w.channels * w.out_pixels()];
+            let planes = out
+                .par_chunks_mut(w.out_pixels())
+                .zip(x.par_chunks(w.in_pixels()))
+                .with_min_len(planes_per_task(w));
+            if w.kernel > max_pool::LARGEST_KERNEL {
+                planes.for_each(|(out, plane)| {
+                    w.each(|o, rows, cols| out[o] = plane[w.largest(plane, rows, cols)]);
+                });
+            } else if self.keep {
+                let mut taps = vec![0; w.batch * w.channels * w.out_pixels()];
+                planes
+                    .zip(taps.par_chunks_mut(w.out_pixels()))
+                    .for_each(|((out, plane), taps)| max_pool::forward(w, plane, out, Some(taps)));
+                // An op runs forward once; a second run would compute the same.
+                let _ = self.taps.set(taps);
+            } else {
+                planes.for_each(|(out, plane)| max_pool::forward(w, plane, out, None));
+            }
+            Ok((T::to_cpu_storage_owned(out), w.out_shape()))
+        })
+    }
+
+    fn bwd(&self, x: &Tensor, _res: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let w = &self.window;
+        let grad = grad.contiguous()?;
+        for_float!(x.dtype(), MAX, T => {
+            let (xs, dy) = (View::of(x), View::of(&grad));
+            let (xs, dy) = (xs.slice::<T>(MAX)?, dy.slice::<T>(MAX)?);
+            let mut dx = vec![T::ZERO; xs.len()];
+            let planes = dx
+                .par_chunks_mut(w.in_pixels())
+                .zip(dy.par_chunks(w.out_pixels()))
+                .with_min_len(planes_per_task(w));
+            match self.taps.get() {
+                Some(taps) => planes
+                    .zip(taps.par_chunks(w.out_pixels()))
+                    .for_each(|((dx, dy), taps)| max_pool::backward(w, taps, dy, dx)),
+                None => planes.zip(xs.par_chunks(w.in_pixels())).for_each(|((dx, dy), plane)| {
+                    w.each(|o, rows, cols| dx[w.largest(plane, rows, cols)] += dy[o]);
+                }),
+            }
+            Ok(Some(cpu::tensor(dx, x.shape())?))
+        })
     }
 }
 
-#[derive(Clone, Copy)]
-struct Average;
+struct Average {
+    window: Window,
+}
 
-impl Pooling for Average {
-    const NAME: &'static str = "avg_pool2d";
+const AVERAGE: &str = "avg_pool2d";
 
+impl Average {
     fn forward<T: Real>(w: &Window, plane: &[T], out: &mut [T]) {
         let scale = T::from_f64(1.0 / (w.kernel * w.kernel) as f64);
         w.each(|o, rows, cols| {
@@ -151,7 +206,8 @@ impl Pooling for Average {
         });
     }
 
-    fn backward<T: Real>(w: &Window, _plane: &[T], dy: &[T], dx: &mut [T]) {
+    /// Adds to `dx`, which is zero at first.
+    fn backward<T: Real>(w: &Window, dy: &[T], dx: &mut [T]) {
         let scale = T::from_f64(1.0 / (w.kernel * w.kernel) as f64);
         w.each(|o, rows, cols| {
             for y in rows {
@@ -163,25 +219,21 @@ impl Pooling for Average {
     }
 }
 
-struct Pool<P> {
-    window: Window,
-    kind: std::marker::PhantomData<P>,
-}
-
-impl<P: Pooling> CustomOp1 for Pool<P> {
+impl CustomOp1 for Average {
     fn name(&self) -> &'static str {
-        P::NAME
+        AVERAGE
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
         use candle::backend::BackendStorage;
         let w = &self.window;
-        for_float!(x.dtype(), P::NAME, T => {
-            let x = cpu::operand::<T>(P::NAME, x, l)?;
+        for_float!(x.dtype(), AVERAGE, T => {
+            let x = cpu::operand::<T>(AVERAGE, x, l)?;
             let mut out = vec![T::ZERO; w.batch * w.channels * w.out_pixels()];
             out.par_chunks_mut(w.out_pixels())
                 .zip(x.par_chunks(w.in_pixels()))
-                .for_each(|(out, plane)| P::forward(w, plane, out));
+                .with_min_len(planes_per_task(w))
+                .for_each(|(out, plane)| Self::forward(w, plane, out));
             Ok((T::to_cpu_storage_owned(out), w.out_shape()))
         })
     }
@@ -189,14 +241,14 @@ impl<P: Pooling> CustomOp1 for Pool<P> {
     fn bwd(&self, x: &Tensor, _res: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let w = &self.window;
         let grad = grad.contiguous()?;
-        for_float!(x.dtype(), P::NAME, T => {
-            let (xs, dy) = (View::of(x), View::of(&grad));
-            let (xs, dy) = (xs.slice::<T>(P::NAME)?, dy.slice::<T>(P::NAME)?);
-            let mut dx = vec![T::ZERO; xs.len()];
+        for_float!(x.dtype(), AVERAGE, T => {
+            let view = View::of(&grad);
+            let dy = view.slice::<T>(AVERAGE)?;
+            let mut dx = vec![T::ZERO; x.elem_count()];
             dx.par_chunks_mut(w.in_pixels())
-                .zip(xs.par_chunks(w.in_pixels()))
                 .zip(dy.par_chunks(w.out_pixels()))
-                .for_each(|((dx, plane), dy)| P::backward(w, plane, dy, dx));
+                .with_min_len(planes_per_task(w))
+                .for_each(|(dx, dy)| Self::backward(w, dy, dx));
             Ok(Some(cpu::tensor(dx, x.shape())?))
         })
     }
@@ -212,13 +264,14 @@ impl<P: Pooling> CustomOp1 for Pool<P> {
 /// When the input is empty or not of rank 4, kernel or stride is 0, the padding exceeds half of the
 /// kernel, or the kernel does not fit.
 pub fn max_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> Result<Tensor> {
-    let window = Window::new(Max::NAME, x, kernel, stride, padding)?;
+    let window = Window::new(MAX, x, kernel, stride, padding)?;
     if !x.device().is_cpu() {
         return composed_max(x, window);
     }
-    x.contiguous()?.apply_op1(Pool::<Max> {
+    x.contiguous()?.apply_op1(Max {
         window,
-        kind: std::marker::PhantomData,
+        keep: x.track_op(),
+        taps: OnceLock::new(),
     })
 }
 
@@ -231,14 +284,11 @@ pub fn max_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> R
 /// # Errors
 /// As [`max_pool2d`].
 pub fn avg_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> Result<Tensor> {
-    let window = Window::new(Average::NAME, x, kernel, stride, padding)?;
+    let window = Window::new(AVERAGE, x, kernel, stride, padding)?;
     if !x.device().is_cpu() {
         return composed_average(x, window);
     }
-    x.contiguous()?.apply_op1(Pool::<Average> {
-        window,
-        kind: std::marker::PhantomData,
-    })
+    x.contiguous()?.apply_op1(Average { window })
 }
 
 /// Pads a dimension with a constant.

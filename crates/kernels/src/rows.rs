@@ -54,7 +54,7 @@ impl<F: RowFn> CustomOp1 for Rows<F> {
             out.par_chunks_mut(out_width)
                 .zip(x.par_chunks(width))
                 .with_min_len(rows_per_task(width))
-                .for_each(|(out, x)| pulp::Arch::new().dispatch(|| F::forward(x, out)));
+                .for_each(|(out, x)| crate::simd::run(#[inline(always)] || F::forward(x, out)));
             Ok((T::to_cpu_storage_owned(out), Shape::from(dims)))
         })
     }
@@ -77,7 +77,7 @@ impl<F: RowFn> CustomOp1 for Rows<F> {
                 .zip(dys.par_chunks(out_width))
                 .with_min_len(rows_per_task(width))
                 .for_each(|(((dx, x), y), dy)| {
-                    pulp::Arch::new().dispatch(|| F::backward(x, y, dy, dx));
+                    crate::simd::run(#[inline(always)] || F::backward(x, y, dy, dx));
                 });
             Ok(Some(cpu::tensor(dx, x.shape())?))
         })

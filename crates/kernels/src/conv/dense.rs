@@ -161,16 +161,19 @@ fn multiply<'o, T: Real>(
         for c0 in (0..g.in_per_group()).step_by(plan.chunk) {
             let c1 = (c0 + plan.chunk).min(g.in_per_group());
             let depth = (c1 - c0) * taps;
-            pulp::Arch::new().dispatch(|| {
-                unfold(
-                    g,
-                    x,
-                    channel0 + c0..channel0 + c1,
-                    columns.clone(),
-                    cols,
-                    stride,
-                );
-            });
+            crate::simd::run(
+                #[inline(always)]
+                || {
+                    unfold(
+                        g,
+                        x,
+                        channel0 + c0..channel0 + c1,
+                        columns.clone(),
+                        cols,
+                        stride,
+                    );
+                },
+            );
             let w = Mat::new(&weight[c0 * taps..], rows, depth, g.depth(), 1);
             product(
                 target(c0),
@@ -262,7 +265,10 @@ fn scatter<T: Real>(g: &Geometry, turned: &[T], grad: &[T], out: &mut [T]) {
                         false,
                         Threads::One,
                     );
-                    pulp::Arch::new().dispatch(|| fold(g, cols, stride, c1 - c0, columns, planes));
+                    crate::simd::run(
+                        #[inline(always)]
+                        || fold(g, cols, stride, c1 - c0, columns.clone(), planes),
+                    );
                 });
             }
         });
@@ -336,7 +342,10 @@ fn add_product<T: Real>(
     }
     let stride = width.next_multiple_of(16) + 16;
     scratch::with(depth * stride, |cols: &mut [T]| {
-        pulp::Arch::new().dispatch(|| unfold(g, x, channels, columns, cols, stride));
+        crate::simd::run(
+            #[inline(always)]
+            || unfold(g, x, channels.clone(), columns.clone(), cols, stride),
+        );
         let cols = Mat::rows(cols, depth, width, stride);
         product(target, cols, dy, accumulate, Threads::One);
     });

@@ -142,15 +142,18 @@ pub(crate) fn forward<T: Real>(
         .for_each(|(index, (out, plane))| {
             let channel = index % g.in_channels;
             scratch::with(p.len(), |phases: &mut [T]| {
-                pulp::Arch::new().dispatch(|| {
-                    p.split(g, plane, phases);
-                    for (m, out) in out.chunks_exact_mut(pixels).enumerate() {
-                        let o = channel * multiplier + m;
-                        let kernel = &weight[o * taps..(o + 1) * taps];
-                        let start = bias.map_or(T::ZERO, |b| b[o]);
-                        plane_forward(g, &p, phases, kernel, start, false, out);
-                    }
-                });
+                crate::simd::run(
+                    #[inline(always)]
+                    || {
+                        p.split(g, plane, phases);
+                        for (m, out) in out.chunks_exact_mut(pixels).enumerate() {
+                            let o = channel * multiplier + m;
+                            let kernel = &weight[o * taps..(o + 1) * taps];
+                            let start = bias.map_or(T::ZERO, |b| b[o]);
+                            plane_forward(g, &p, phases, kernel, start, false, out);
+                        }
+                    },
+                );
             });
         });
 }
@@ -170,21 +173,24 @@ pub(crate) fn input_gradient<T: Real>(g: &Geometry, weight: &[T], grad: &[T], ou
                 &weight[o * taps..(o + 1) * taps]
             };
             scratch::with(p.len(), |phases: &mut [T]| {
-                pulp::Arch::new().dispatch(|| {
-                    if let Some(adjoint) = &adjoint {
-                        for (m, grad) in grads.chunks_exact(pixels).enumerate() {
-                            p.split(adjoint, grad, phases);
-                            let flipped: Vec<T> = kernel(m).iter().rev().copied().collect();
-                            plane_forward(adjoint, &p, phases, &flipped, T::ZERO, m > 0, out);
+                crate::simd::run(
+                    #[inline(always)]
+                    || {
+                        if let Some(adjoint) = &adjoint {
+                            for (m, grad) in grads.chunks_exact(pixels).enumerate() {
+                                p.split(adjoint, grad, phases);
+                                let flipped: Vec<T> = kernel(m).iter().rev().copied().collect();
+                                plane_forward(adjoint, &p, phases, &flipped, T::ZERO, m > 0, out);
+                            }
+                        } else {
+                            phases.fill(T::ZERO);
+                            for (m, grad) in grads.chunks_exact(pixels).enumerate() {
+                                scatter(g, &p, grad, kernel(m), phases);
+                            }
+                            p.join(g, phases, out);
                         }
-                    } else {
-                        phases.fill(T::ZERO);
-                        for (m, grad) in grads.chunks_exact(pixels).enumerate() {
-                            scatter(g, &p, grad, kernel(m), phases);
-                        }
-                        p.join(g, phases, out);
-                    }
-                });
+                    },
+                );
             });
         });
 }
@@ -214,22 +220,25 @@ pub(crate) fn weight_gradient<T: Real>(g: &Geometry, x: &[T], grad: &[T], out: &
             out.fill(T::ZERO);
             scratch::with(p.len() + g.out_height * padded, |buffer: &mut [T]| {
                 let (phases, rows) = buffer.split_at_mut(p.len());
-                pulp::Arch::new().dispatch(|| {
-                    for image in 0..g.batch {
-                        let plane = (image * g.in_channels + channel) * g.in_pixels();
-                        p.split(g, &x[plane..plane + g.in_pixels()], phases);
-                        for (m, out) in out.chunks_exact_mut(taps).enumerate() {
-                            let o = image * g.out_channels + channel * multiplier + m;
-                            let source =
-                                grad[o * pixels..(o + 1) * pixels].chunks_exact(g.out_width);
-                            for (row, source) in rows.chunks_exact_mut(padded).zip(source) {
-                                row[..g.out_width].copy_from_slice(source);
-                                row[g.out_width..].fill(T::ZERO);
+                crate::simd::run(
+                    #[inline(always)]
+                    || {
+                        for image in 0..g.batch {
+                            let plane = (image * g.in_channels + channel) * g.in_pixels();
+                            p.split(g, &x[plane..plane + g.in_pixels()], phases);
+                            for (m, out) in out.chunks_exact_mut(taps).enumerate() {
+                                let o = image * g.out_channels + channel * multiplier + m;
+                                let source =
+                                    grad[o * pixels..(o + 1) * pixels].chunks_exact(g.out_width);
+                                for (row, source) in rows.chunks_exact_mut(padded).zip(source) {
+                                    row[..g.out_width].copy_from_slice(source);
+                                    row[g.out_width..].fill(T::ZERO);
+                                }
+                                plane_weight_gradient(&p, phases, rows, padded, out);
                             }
-                            plane_weight_gradient(&p, phases, rows, padded, out);
                         }
-                    }
-                });
+                    },
+                );
             });
         });
 }

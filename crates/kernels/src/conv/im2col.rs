@@ -57,6 +57,10 @@ pub(crate) fn unfold<T: Copy + Default>(
     out: &mut [T],
     stride: usize,
 ) {
+    if g.stride == 1 && g.out_width == g.width {
+        unfold_same(g, x, channels, columns, out, stride);
+        return;
+    }
     let runs = runs(g, &columns);
     let spans: Vec<_> = (0..g.kernel.1).map(|j| valid(g, j)).collect();
     for (c, channel) in channels.enumerate() {
@@ -85,6 +89,73 @@ pub(crate) fn unfold<T: Copy + Default>(
                         dst.copy_from_slice(&src[first..first + (b - a)]);
                     } else {
                         gather(dst, &src[first..], g.stride);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// [`unfold`] where rows of the output are as long as those of the input: the columns of one tap are
+/// then a plane moved by a fixed distance, copied at once, with zeros where it crosses the border.
+#[inline(always)]
+fn unfold_same<T: Copy + Default>(
+    g: &Geometry,
+    x: &[T],
+    channels: Range<usize>,
+    columns: Range<usize>,
+    out: &mut [T],
+    stride: usize,
+) {
+    let (width, pixels, zero) = (g.width, g.out_pixels(), T::default());
+    for (c, channel) in channels.enumerate() {
+        for tap in 0..g.taps() {
+            let (i, j) = (tap / g.kernel.1, tap % g.kernel.1);
+            let line = &mut out[(c * g.taps() + tap) * stride..][..columns.len()];
+            let (down, right) = (i * g.dilation, j * g.dilation);
+            let (lo, hi) = valid(g, j);
+            // Rows whose source lies within the plane, and the distance to it.
+            let first = g.padding.0.saturating_sub(down).min(g.out_height);
+            let last = (g.height + g.padding.0)
+                .saturating_sub(down)
+                .min(g.out_height)
+                .max(first);
+            let (ahead, behind) = (down * width + right, g.padding.0 * width + g.padding.1);
+            let mut q = columns.start;
+            while q < columns.end {
+                let (image, p) = (q / pixels, q % pixels);
+                let end = pixels.min(p + columns.end - q);
+                let dst = &mut line[q - columns.start..][..end - p];
+                q += end - p;
+                let plane = (image * g.in_channels + channel) * g.in_pixels();
+                let plane = &x[plane..plane + g.in_pixels()];
+                // Output pixels a..b of this image have a source; all others are padding.
+                let a = p
+                    .max(first * width)
+                    .max(behind.saturating_sub(ahead))
+                    .min(end);
+                let b = end
+                    .min(last * width)
+                    .min((plane.len() + behind).saturating_sub(ahead))
+                    .max(a);
+                dst[..a - p].fill(zero);
+                dst[b - p..].fill(zero);
+                if a == b {
+                    continue;
+                }
+                let from = a + ahead - behind;
+                dst[a - p..b - p].copy_from_slice(&plane[from..from + (b - a)]);
+                if lo == 0 && hi == width {
+                    continue;
+                }
+                // What was copied from the neighbouring row is padding too.
+                for row in a / width..=(b - 1) / width {
+                    let row = row * width;
+                    for border in [row..row + lo, row + hi..row + width] {
+                        let (s, e) = (border.start.max(a), border.end.min(b));
+                        if s < e {
+                            dst[s - p..e - p].fill(zero);
+                        }
                     }
                 }
             }

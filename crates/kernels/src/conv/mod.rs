@@ -96,12 +96,12 @@ pub(crate) fn composed(
     }
 }
 
-struct Convolution {
-    geometry: Geometry,
+pub(crate) struct Convolution {
+    pub(crate) geometry: Geometry,
 }
 
 impl Convolution {
-    fn run<T: Real>(&self, x: &[T], w: &[T], bias: Option<&[T]>) -> (CpuStorage, Shape) {
+    pub(crate) fn run<T: Real>(&self, x: &[T], w: &[T], bias: Option<&[T]>) -> Vec<T> {
         let g = &self.geometry;
         let mut out = vec![T::ZERO; g.out_len()];
         if g.is_depthwise() {
@@ -109,11 +109,15 @@ impl Convolution {
         } else {
             dense::forward(g, x, w, bias, &mut out);
         }
-        let shape = Shape::from((g.batch, g.out_channels, g.out_height, g.out_width));
-        (T::to_cpu_storage_owned(out), shape)
+        out
     }
 
-    fn gradients(
+    fn shape(&self) -> Shape {
+        let g = &self.geometry;
+        Shape::from((g.batch, g.out_channels, g.out_height, g.out_width))
+    }
+
+    pub(crate) fn gradients(
         &self,
         x: &Tensor,
         weight: &Tensor,
@@ -168,7 +172,8 @@ impl CustomOp2 for Convolution {
     ) -> Result<(CpuStorage, Shape)> {
         use candle::backend::BackendStorage;
         for_float!(x.dtype(), OP, T => {
-            Ok(self.run::<T>(cpu::operand(OP, x, xl)?, cpu::operand(OP, w, wl)?, None))
+            let out = self.run::<T>(cpu::operand(OP, x, xl)?, cpu::operand(OP, w, wl)?, None);
+            Ok((T::to_cpu_storage_owned(out), self.shape()))
         })
     }
 
@@ -200,7 +205,8 @@ impl CustomOp3 for Convolution {
         use candle::backend::BackendStorage;
         for_float!(x.dtype(), OP, T => {
             let bias = cpu::operand(OP, b, bl)?;
-            Ok(self.run::<T>(cpu::operand(OP, x, xl)?, cpu::operand(OP, w, wl)?, Some(bias)))
+            let out = self.run::<T>(cpu::operand(OP, x, xl)?, cpu::operand(OP, w, wl)?, Some(bias));
+            Ok((T::to_cpu_storage_owned(out), self.shape()))
         })
     }
 

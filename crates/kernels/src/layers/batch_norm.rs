@@ -1,9 +1,11 @@
 //! The batch normalisation layer with its running statistics.
 
 use crate::Activation;
+use crate::conv_norm::conv2d_batch_norm_train;
+use crate::layers::Conv2d;
 use crate::norm::{BatchStats, batch_norm_eval, batch_norm_train};
 use candle::{Result, Tensor, Var};
-use candle_nn::{Init, ModuleT, VarBuilder};
+use candle_nn::{Init, Module, ModuleT, VarBuilder};
 
 /// Options of [`batch_norm`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -132,6 +134,31 @@ impl BatchNorm {
             return batch_norm_eval(x, mean, var, &self.weight, &self.bias, eps, act);
         }
         let (y, stats) = batch_norm_train(x, &self.weight, &self.bias, eps, act)?;
+        self.update(&stats)?;
+        Ok(y)
+    }
+
+    /// [`forward_act`](Self::forward_act) of a convolution's output; while training, convolution and norm
+    /// are one op (see [`conv2d_batch_norm_train`]).
+    ///
+    /// # Shapes
+    /// `x` (B, C, H, W) as the convolution takes it; the result is what the convolution gives.
+    ///
+    /// # Errors
+    /// As the convolution and [`forward_act`](Self::forward_act).
+    pub fn forward_conv(
+        &self,
+        conv: &Conv2d,
+        x: &Tensor,
+        act: Activation<'_>,
+        train: bool,
+    ) -> Result<Tensor> {
+        if !train || conv.bias().is_some() {
+            return self.forward_act(&conv.forward(x)?, act, train);
+        }
+        let (kernel, cfg) = (conv.weight(), *conv.config());
+        let affine = (&self.weight, &self.bias);
+        let (y, stats) = conv2d_batch_norm_train(x, kernel, cfg, affine, self.config.eps, act)?;
         self.update(&stats)?;
         Ok(y)
     }

@@ -29,7 +29,7 @@ pub(super) fn train(
     eps: f64,
     act: &Activation<'_>,
 ) -> Result<(Tensor, BatchStats)> {
-    let dims = Dims::of(x)?;
+    let dims = Dims::of(x.dims())?;
     let over: Vec<usize> = (0..x.rank()).filter(|&d| d != 1).collect();
     let wide = match x.dtype() {
         DType::F16 | DType::BF16 => x.to_dtype(DType::F32)?,

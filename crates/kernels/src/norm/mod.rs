@@ -27,15 +27,15 @@ pub struct BatchStats {
 
 /// Sizes of a batch of channels.
 #[derive(Clone, Copy)]
-struct Dims {
+pub(crate) struct Dims {
     batch: usize,
     channels: usize,
     pixels: usize,
 }
 
 impl Dims {
-    fn of(x: &Tensor) -> Result<Self> {
-        let (&batch, &channels, rest) = match x.dims() {
+    fn of(shape: &[usize]) -> Result<Self> {
+        let (&batch, &channels, rest) = match shape {
             [b, c] => (b, c, &[][..]),
             [b, c, rest @ ..] => (b, c, rest),
             other => candle::bail!("{OP}: expected input (B, C) or (B, C, H, W), got {other:?}"),
@@ -69,15 +69,17 @@ enum Kind {
     PRelu,
 }
 
+/// Checks the operands of a norm of maps of `shape`, which come from `x`.
 fn check(
     x: &Tensor,
+    shape: &[usize],
     per_channel: &[(&str, &Tensor)],
     eps: f64,
     act: &Activation<'_>,
 ) -> Result<(Dims, Kind)> {
     cpu::float(OP, x)?;
     cpu::not_empty(OP, "input", x)?;
-    let dims = Dims::of(x)?;
+    let dims = Dims::of(shape)?;
     if eps.is_nan() || eps < 0.0 {
         candle::bail!("{OP}: eps must not be negative, got {eps}");
     }
@@ -85,10 +87,9 @@ fn check(
         cpu::same_kind(OP, &[("x", x), (name, t)])?;
         if t.dims() != [dims.channels] {
             candle::bail!(
-                "{OP}: {name} {:?} does not match the {} channels of {:?}",
+                "{OP}: {name} {:?} does not match the {} channels of {shape:?}",
                 t.shape(),
-                dims.channels,
-                x.shape()
+                dims.channels
             );
         }
         Ok(())
@@ -108,7 +109,7 @@ fn check(
 }
 
 /// Stacks the parameters of a channel into one operand (R, C), since an op takes three at most.
-fn stacked(weight: &Tensor, bias: &Tensor, act: &Activation<'_>) -> Result<Tensor> {
+pub(crate) fn stacked(weight: &Tensor, bias: &Tensor, act: &Activation<'_>) -> Result<Tensor> {
     match act {
         Activation::PRelu(slope) => Tensor::stack(&[weight, bias, *slope], 0),
         _ => Tensor::stack(&[weight, bias], 0),
@@ -130,39 +131,29 @@ pub fn batch_norm_train(
     eps: f64,
     act: Activation<'_>,
 ) -> Result<(Tensor, BatchStats)> {
-    let (dims, kind) = check(x, &[("weight", weight), ("bias", bias)], eps, &act)?;
-    if dims.count() < 2 {
-        candle::bail!(
-            "{OP}: expected more than one value per channel when training, got input {:?}",
-            x.shape()
-        );
-    }
+    let op = Train::new(x, x.dims(), weight, bias, eps, &act)?;
     if !x.device().is_cpu() {
         return composed::train(x, weight, bias, eps, &act);
     }
-    let saved = Arc::new(OnceLock::new());
-    let op = Train {
-        dims,
-        kind,
-        eps,
-        saved: saved.clone(),
-    };
+    let (saved, dims) = (op.saved.clone(), op.dims);
     let y = x
         .contiguous()?
         .apply_op2(&stacked(weight, bias, &act)?.contiguous()?, op)?;
-    let Some(Saved { mean, var, .. }) = saved.get() else {
+    Ok((y, batch_stats(&saved, dims, x)?))
+}
+
+/// The statistics of a forward pass as tensors of the kind of `x`.
+pub(crate) fn batch_stats(saved: &OnceLock<Saved>, dims: Dims, x: &Tensor) -> Result<BatchStats> {
+    let Some(Saved { mean, var }) = saved.get() else {
         candle::bail!("{OP}: statistics are missing after the forward pass");
     };
     let unbiased = dims.count() as f64 / (dims.count() - 1) as f64;
     let var: Vec<f64> = var.iter().map(|v| v * unbiased).collect();
     let stat = |v: &[f64]| Tensor::new(v, x.device())?.to_dtype(x.dtype());
-    Ok((
-        y,
-        BatchStats {
-            mean: stat(mean)?,
-            var: stat(&var)?,
-        },
-    ))
+    Ok(BatchStats {
+        mean: stat(mean)?,
+        var: stat(&var)?,
+    })
 }
 
 /// Normalises by given statistics, then applies the activation. Gradients reach `x`, `weight`, `bias`
@@ -188,7 +179,7 @@ pub fn batch_norm_eval(
         ("weight", weight),
         ("bias", bias),
     ];
-    let (dims, kind) = check(x, &given, eps, &act)?;
+    let (dims, kind) = check(x, x.dims(), &given, eps, &act)?;
     if !x.device().is_cpu() {
         return composed::eval(x, mean, var, weight, bias, eps, &act);
     }
@@ -200,7 +191,7 @@ pub fn batch_norm_eval(
 
 /// Statistics kept from the forward pass, in f64 (there are few of them).
 #[derive(Debug)]
-struct Saved {
+pub(crate) struct Saved {
     mean: Vec<f64>,
     /// Biased variance.
     var: Vec<f64>,
@@ -308,31 +299,73 @@ fn channel_range(dims: Dims) -> impl IndexedParallelIterator<Item = usize> {
 }
 
 /// Training op: statistics and output in one task per channel.
-struct Train {
-    dims: Dims,
+pub(crate) struct Train {
+    pub(crate) dims: Dims,
     kind: Kind,
     eps: f64,
-    saved: Arc<OnceLock<Saved>>,
+    pub(crate) saved: Arc<OnceLock<Saved>>,
 }
 
 impl Train {
-    fn forward<T: Real>(&self, x: &[T], params: &[T]) -> Vec<T> {
+    /// Checks the operands. The maps, of `shape`, are `x` or made from it.
+    pub(crate) fn new(
+        x: &Tensor,
+        shape: &[usize],
+        weight: &Tensor,
+        bias: &Tensor,
+        eps: f64,
+        act: &Activation<'_>,
+    ) -> Result<Self> {
+        let given = [("weight", weight), ("bias", bias)];
+        let (dims, kind) = check(x, shape, &given, eps, act)?;
+        if dims.count() < 2 {
+            candle::bail!(
+                "{OP}: expected more than one value per channel when training, got input {shape:?}"
+            );
+        }
+        Ok(Self {
+            dims,
+            kind,
+            eps,
+            saved: Arc::new(OnceLock::new()),
+        })
+    }
+
+    /// Gradients of the maps, where wanted, and of the stacked parameters.
+    pub(crate) fn backward(
+        &self,
+        maps: &Tensor,
+        params: &Tensor,
+        grad: &Tensor,
+        wants: bool,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let Some(saved) = self.saved.get() else {
+            candle::bail!("{OP}: backward before forward");
+        };
+        let spec = (self.dims, self.kind, self.eps);
+        backward_tensors(spec, saved, (true, wants), maps, params, grad)
+    }
+
+    pub(crate) fn forward<T: Real>(&self, x: &[T], params: &[T]) -> Vec<T> {
         let dims = self.dims;
         let mut out = vec![T::ZERO; dims.len()];
         let shared = Shared::new(&mut out);
         let (mean, var) = channel_range(dims)
             .map(|c| {
-                pulp::Arch::new().dispatch(|| {
-                    let (mean, var) = statistics(dims, x, c);
-                    let channel = Channel::new(dims, self.kind, params, c, mean, var, self.eps);
-                    for b in 0..dims.batch {
-                        let at = dims.at(b, c);
-                        // SAFETY: each task writes the pixels of its own channel.
-                        let out = unsafe { shared.part(at, dims.pixels) };
-                        channel.apply(self.kind, &x[at..at + dims.pixels], out);
-                    }
-                    (mean, var)
-                })
+                crate::simd::run(
+                    #[inline(always)]
+                    || {
+                        let (mean, var) = statistics(dims, x, c);
+                        let channel = Channel::new(dims, self.kind, params, c, mean, var, self.eps);
+                        for b in 0..dims.batch {
+                            let at = dims.at(b, c);
+                            // SAFETY: each task writes the pixels of its own channel.
+                            let out = unsafe { shared.part(at, dims.pixels) };
+                            channel.apply(self.kind, &x[at..at + dims.pixels], out);
+                        }
+                        (mean, var)
+                    },
+                )
             })
             .unzip();
         // An op runs forward once; a second run would compute the same.
@@ -350,6 +383,28 @@ struct Sums {
     slope: f64,
 }
 
+/// Independent partial sums of [`sums`].
+const LANES: usize = 16;
+
+/// Adds one vector of pixels to the partial sums.
+#[inline(always)]
+fn add<T: Real, const ACT: bool>(
+    channel: &Channel<T>,
+    center: T,
+    acc: &mut [[T; LANES]; 3],
+    x: &[T; LANES],
+    dy: &[T; LANES],
+) {
+    let [mut bias, mut weight, mut slope] = *acc;
+    for l in 0..LANES {
+        let (inner, along) = channel.inner::<ACT>(x[l], dy[l]);
+        bias[l] += inner;
+        weight[l] += inner * (x[l] - center);
+        slope[l] += along;
+    }
+    *acc = [bias, weight, slope];
+}
+
 #[inline(always)]
 fn sums<T: Real, const ACT: bool>(
     dims: Dims,
@@ -359,18 +414,7 @@ fn sums<T: Real, const ACT: bool>(
     (x, dy): (&[T], &[T]),
     c: usize,
 ) -> Sums {
-    const LANES: usize = 16;
     let mut total = Sums::default();
-    let add = |acc: &mut [[T; LANES]; 3], x: &[T; LANES], dy: &[T; LANES]| {
-        let [mut bias, mut weight, mut slope] = *acc;
-        for l in 0..LANES {
-            let (inner, along) = channel.inner::<ACT>(x[l], dy[l]);
-            bias[l] += inner;
-            weight[l] += inner * (x[l] - center);
-            slope[l] += along;
-        }
-        *acc = [bias, weight, slope];
-    };
     for b in 0..dims.batch {
         let at = dims.at(b, c);
         let (x, dy) = (&x[at..at + dims.pixels], &dy[at..at + dims.pixels]);
@@ -378,14 +422,14 @@ fn sums<T: Real, const ACT: bool>(
         let (xs, x_rest) = x.as_chunks::<LANES>();
         let (dys, dy_rest) = dy.as_chunks::<LANES>();
         for (x, dy) in xs.iter().zip(dys) {
-            add(&mut acc, x, dy);
+            add::<T, ACT>(channel, center, &mut acc, x, dy);
         }
         if !x_rest.is_empty() {
             // A gradient of zero adds nothing, whatever the input.
             let (mut x, mut dy) = ([center; LANES], [T::ZERO; LANES]);
             x[..x_rest.len()].copy_from_slice(x_rest);
             dy[..dy_rest.len()].copy_from_slice(dy_rest);
-            add(&mut acc, &x, &dy);
+            add::<T, ACT>(channel, center, &mut acc, &x, &dy);
         }
         let [bias, weight, slope] = acc.map(|a| a.iter().map(|v| v.to_f64()).sum::<f64>());
         total.bias += bias;
@@ -417,33 +461,36 @@ fn backward<T: Real, const ACT: bool>(
             let inverse = 1.0 / (var + eps).sqrt();
             let channel = Channel::new(dims, kind, params, c, mean, var, eps);
             let center = T::from_f64(mean);
-            pulp::Arch::new().dispatch(|| {
-                let sums = sums::<T, ACT>(dims, &channel, center, inverse, (x, dy), c);
-                let Some(shared) = &shared else { return sums };
-                let count = dims.count() as f64;
-                let gain = params[c].to_f64() * inverse;
-                let (slant, offset) = if train {
-                    (
-                        -gain * inverse * sums.weight / count,
-                        -gain * sums.bias / count,
-                    )
-                } else {
-                    (0.0, 0.0)
-                };
-                let (gain, slant, offset) =
-                    (T::from_f64(gain), T::from_f64(slant), T::from_f64(offset));
-                for b in 0..dims.batch {
-                    let at = dims.at(b, c);
-                    // SAFETY: each task writes the pixels of its own channel.
-                    let out = unsafe { shared.part(at, dims.pixels) };
-                    let (x, dy) = (&x[at..at + dims.pixels], &dy[at..at + dims.pixels]);
-                    for ((d, &x), &dy) in out.iter_mut().zip(x).zip(dy) {
-                        let (inner, _) = channel.inner::<ACT>(x, dy);
-                        *d = gain * inner + (slant * (x - center) + offset);
+            crate::simd::run(
+                #[inline(always)]
+                || {
+                    let sums = sums::<T, ACT>(dims, &channel, center, inverse, (x, dy), c);
+                    let Some(shared) = &shared else { return sums };
+                    let count = dims.count() as f64;
+                    let gain = params[c].to_f64() * inverse;
+                    let (slant, offset) = if train {
+                        (
+                            -gain * inverse * sums.weight / count,
+                            -gain * sums.bias / count,
+                        )
+                    } else {
+                        (0.0, 0.0)
+                    };
+                    let (gain, slant, offset) =
+                        (T::from_f64(gain), T::from_f64(slant), T::from_f64(offset));
+                    for b in 0..dims.batch {
+                        let at = dims.at(b, c);
+                        // SAFETY: each task writes the pixels of its own channel.
+                        let out = unsafe { shared.part(at, dims.pixels) };
+                        let (x, dy) = (&x[at..at + dims.pixels], &dy[at..at + dims.pixels]);
+                        for ((d, &x), &dy) in out.iter_mut().zip(x).zip(dy) {
+                            let (inner, _) = channel.inner::<ACT>(x, dy);
+                            *d = gain * inner + (slant * (x - center) + offset);
+                        }
                     }
-                }
-                sums
-            })
+                    sums
+                },
+            )
         })
         .collect();
     let mut grads: Vec<T> = Vec::with_capacity(params.len());
@@ -459,7 +506,7 @@ fn backward<T: Real, const ACT: bool>(
 fn backward_tensors(
     (dims, kind, eps): (Dims, Kind, f64),
     saved: &Saved,
-    train: bool,
+    (train, wants): (bool, bool),
     x: &Tensor,
     params: &Tensor,
     grad: &Tensor,
@@ -472,7 +519,7 @@ fn backward_tensors(
             Kind::None => backward::<T, false>,
             Kind::Relu | Kind::PRelu => backward::<T, true>,
         };
-        let (dx, dp) = run(dims, kind, eps, saved, train, x.track_op(), slices);
+        let (dx, dp) = run(dims, kind, eps, saved, train, wants, slices);
         let dx = dx.map(|dx| cpu::tensor(dx, x.shape())).transpose()?;
         Ok((dx, Some(cpu::tensor(dp, params.shape())?)))
     })
@@ -504,17 +551,7 @@ impl CustomOp2 for Train {
         _res: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let Some(saved) = self.saved.get() else {
-            candle::bail!("{OP}: backward before forward");
-        };
-        backward_tensors(
-            (self.dims, self.kind, self.eps),
-            saved,
-            true,
-            x,
-            params,
-            grad,
-        )
+        self.backward(x, params, grad, x.track_op())
     }
 }
 
@@ -569,7 +606,7 @@ impl CustomOp3 for Eval {
                 .enumerate()
                 .for_each(|(plane, (out, x))| {
                     let channel = channels[plane % dims.channels];
-                    pulp::Arch::new().dispatch(|| channel.apply(self.kind, x, out));
+                    crate::simd::run(#[inline(always)] || channel.apply(self.kind, x, out));
                 });
             Ok((T::to_cpu_storage_owned(out), xl.shape().clone()))
         })
@@ -587,7 +624,7 @@ impl CustomOp3 for Eval {
             self.saved(View::of(stats).slice::<T>(OP)?)
         });
         let spec = (self.dims, self.kind, self.eps);
-        let (dx, dp) = backward_tensors(spec, &saved, false, x, params, grad)?;
+        let (dx, dp) = backward_tensors(spec, &saved, (false, x.track_op()), x, params, grad)?;
         Ok((dx, dp, None))
     }
 }

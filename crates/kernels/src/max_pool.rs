@@ -1,0 +1,184 @@
+//! Max pooling of one plane in vectors.
+//!
+//! The plane is copied into a frame of negative infinities. There the pixels under tap (i, j) of all
+//! windows are one shifted copy of the frame, so that a pooling is `kernel^2` passes over long vectors
+//! without row ends. The passes also keep which tap won, one byte a window: the gradient needs no
+//! second search.
+
+use crate::conv::im2col::gather;
+use crate::cpu::Real;
+use crate::pool::Window;
+use crate::scratch;
+
+/// Largest kernel whose taps can be numbered by a byte.
+pub(crate) const LARGEST_KERNEL: usize = 16;
+
+/// The frame of one plane: the plane, its padding, and where windows lie in it.
+struct Frame<'a> {
+    w: &'a Window,
+    width: usize,
+    len: usize,
+}
+
+impl<'a> Frame<'a> {
+    fn new(w: &'a Window) -> Self {
+        let width = w.width + 2 * w.padding;
+        let len = (w.height + 2 * w.padding) * width;
+        Self { w, width, len }
+    }
+
+    #[inline(always)]
+    fn fill<T: Real>(&self, plane: &[T], frame: &mut [T]) {
+        let padding = self.w.padding;
+        frame.fill(T::NEG_INFINITY);
+        for (y, row) in plane.chunks_exact(self.w.width).enumerate() {
+            let at = (y + padding) * self.width + padding;
+            frame[at..at + self.w.width].copy_from_slice(row);
+        }
+    }
+
+    /// Runs of window positions, as ranges of the frame that hold their first taps.
+    fn runs(&self) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
+        let (stride, width) = (self.w.stride, self.width);
+        let (rows, cols) = (self.w.out_height, self.w.out_width);
+        // At stride 1 all rows are one run; the positions between them hold windows that nobody reads.
+        let (runs, len) = if stride == 1 {
+            (1, (rows - 1) * width + cols)
+        } else {
+            (rows, (cols - 1) * stride + 1)
+        };
+        (0..runs).map(move |y| y * stride * width..y * stride * width + len)
+    }
+
+    /// Where tap `t` lies from the first tap of its window.
+    fn offset(&self, t: usize) -> usize {
+        t / self.w.kernel * self.width + t % self.w.kernel
+    }
+
+    /// The first taps of the windows of output row `y`.
+    #[inline(always)]
+    fn row<'b, U>(&self, y: usize, dense: &'b [U]) -> &'b [U] {
+        let start = y * self.w.stride * self.width;
+        &dense[start..start + (self.w.out_width - 1) * self.w.stride + 1]
+    }
+}
+
+/// Largest values alone. `buffer` holds two frames.
+#[inline(always)]
+fn values<T: Real>(f: &Frame<'_>, plane: &[T], out: &mut [T], buffer: &mut [T]) {
+    let (w, (frame, best)) = (f.w, buffer.split_at_mut(f.len));
+    f.fill(plane, frame);
+    for run in f.runs() {
+        let best = &mut best[run.clone()];
+        best.copy_from_slice(&frame[run.clone()]);
+        for t in 1..w.kernel * w.kernel {
+            let at = run.start + f.offset(t);
+            for (b, &v) in best.iter_mut().zip(&frame[at..at + run.len()]) {
+                *b = if wins(v, *b) { v } else { *b };
+            }
+        }
+    }
+    for (y, out) in out.chunks_exact_mut(w.out_width).enumerate() {
+        gather(out, f.row(y, best), w.stride);
+    }
+}
+
+/// True when a later value takes the place of `best`: it is larger, or the first NaN, as in PyTorch.
+#[inline(always)]
+fn wins<T: Real>(v: T, best: T) -> bool {
+    (v > best) | (v.is_nan() & !best.is_nan())
+}
+
+/// Largest values, and which tap of its window each is. `buffer` holds two frames, `tap` one.
+#[inline(always)]
+fn values_and_taps<T: Real>(
+    f: &Frame<'_>,
+    plane: &[T],
+    (out, taps): (&mut [T], &mut [u8]),
+    (buffer, tap): (&mut [T], &mut [u32]),
+) {
+    let (w, (frame, best)) = (f.w, buffer.split_at_mut(f.len));
+    f.fill(plane, frame);
+    for run in f.runs() {
+        let (best, tap) = (&mut best[run.clone()], &mut tap[run.clone()]);
+        best.copy_from_slice(&frame[run.clone()]);
+        tap.fill(0);
+        for t in 1..w.kernel * w.kernel {
+            let at = run.start + f.offset(t);
+            let values = &frame[at..at + run.len()];
+            for ((b, i), &v) in best.iter_mut().zip(tap.iter_mut()).zip(values) {
+                let wins = wins(v, *b);
+                *b = if wins { v } else { *b };
+                *i = if wins { t as u32 } else { *i };
+            }
+        }
+    }
+    let rows = out
+        .chunks_exact_mut(w.out_width)
+        .zip(taps.chunks_exact_mut(w.out_width));
+    for (y, (out, taps)) in rows.enumerate() {
+        gather(out, f.row(y, best), w.stride);
+        let row = f.row(y, tap);
+        for (d, s) in taps.iter_mut().zip(row.iter().step_by(w.stride)) {
+            *d = *s as u8;
+        }
+    }
+}
+
+/// Pools a plane; `taps` gets the winner of every window, numbered row by row.
+pub(crate) fn forward<T: Real>(w: &Window, plane: &[T], out: &mut [T], taps: Option<&mut [u8]>) {
+    let f = Frame::new(w);
+    let Some(taps) = taps else {
+        scratch::with(2 * f.len, |buffer: &mut [T]| {
+            crate::simd::run(
+                #[inline(always)]
+                || values(&f, plane, out, buffer),
+            );
+        });
+        return;
+    };
+    scratch::with(2 * f.len, |buffer: &mut [T]| {
+        scratch::with(f.len, |tap: &mut [u32]| {
+            crate::simd::run(
+                #[inline(always)]
+                || {
+                    values_and_taps(
+                        &f,
+                        plane,
+                        (&mut *out, &mut *taps),
+                        (&mut *buffer, &mut *tap),
+                    )
+                },
+            );
+        });
+    });
+    if out.contains(&T::NEG_INFINITY) {
+        // Among nothing but negative infinities the frame itself may have won.
+        w.each(|o, rows, cols| {
+            let best = w.largest(plane, rows, cols);
+            let (y, x) = (best / w.width + w.padding, best % w.width + w.padding);
+            let (oy, ox) = (o / w.out_width, o % w.out_width);
+            taps[o] = ((y - oy * w.stride) * w.kernel + (x - ox * w.stride)) as u8;
+        });
+    }
+}
+
+/// Adds the gradient of every window to the pixel that won it.
+pub(crate) fn backward<T: Real>(w: &Window, taps: &[u8], dy: &[T], dx: &mut [T]) {
+    let mut offsets = [0usize; LARGEST_KERNEL * LARGEST_KERNEL];
+    for (t, offset) in offsets.iter_mut().take(w.kernel * w.kernel).enumerate() {
+        // Below zero in the padding; the sum with a window's place wraps back.
+        *offset =
+            (t / w.kernel * w.width + t % w.kernel).wrapping_sub(w.padding * w.width + w.padding);
+    }
+    let rows = taps
+        .chunks_exact(w.out_width)
+        .zip(dy.chunks_exact(w.out_width));
+    for (y, (taps, dy)) in rows.enumerate() {
+        let mut at = y * w.stride * w.width;
+        for (&tap, &dy) in taps.iter().zip(dy) {
+            dx[at.wrapping_add(offsets[usize::from(tap)])] += dy;
+            at += w.stride;
+        }
+    }
+}
