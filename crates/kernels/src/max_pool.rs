@@ -142,12 +142,8 @@ pub(crate) fn forward<T: Real>(w: &Window, plane: &[T], out: &mut [T], taps: Opt
             crate::simd::run(
                 #[inline(always)]
                 || {
-                    values_and_taps(
-                        &f,
-                        plane,
-                        (&mut *out, &mut *taps),
-                        (&mut *buffer, &mut *tap),
-                    )
+                    let (results, buffers) = ((&mut *out, &mut *taps), (&mut *buffer, &mut *tap));
+                    values_and_taps(&f, plane, results, buffers);
                 },
             );
         });

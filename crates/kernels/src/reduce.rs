@@ -18,6 +18,12 @@ pub(crate) fn lanes<T: Real>(len: usize, f: impl Fn(usize) -> T) -> T {
     for (l, a) in acc.iter_mut().enumerate().take(len - whole) {
         *a += f(whole + l);
     }
+    fold(acc)
+}
+
+/// The sum of partial sums, pairwise.
+#[inline(always)]
+fn fold<T: Real>(mut acc: [T; LANES]) -> T {
     let mut width = LANES / 2;
     while width > 0 {
         let (low, high) = acc.split_at_mut(width);
@@ -29,10 +35,37 @@ pub(crate) fn lanes<T: Real>(len: usize, f: impl Fn(usize) -> T) -> T {
     acc[0]
 }
 
+/// [`lanes`] of the elements of one slice: whole arrays need no bounds checks, and the partial sums
+/// stay in registers.
+#[inline(always)]
+fn elements<T: Real>(x: &[T], f: impl Fn(T) -> T) -> T {
+    let mut acc = [T::ZERO; LANES];
+    let (whole, rest) = x.as_chunks::<LANES>();
+    for chunk in whole {
+        for l in 0..LANES {
+            acc[l] += f(chunk[l]);
+        }
+    }
+    if !rest.is_empty() {
+        let mut last = [T::ZERO; LANES];
+        for (value, &x) in last.iter_mut().zip(rest) {
+            *value = f(x);
+        }
+        for l in 0..LANES {
+            acc[l] += last[l];
+        }
+    }
+    fold(acc)
+}
+
 /// The sum of a slice.
 #[inline(always)]
 pub(crate) fn sum<T: Real>(x: &[T]) -> T {
-    lanes(x.len(), |i| x[i])
+    elements(
+        x,
+        #[inline(always)]
+        |x| x,
+    )
 }
 
 /// The sum of products of two slices of equal length.
@@ -46,7 +79,11 @@ pub(crate) fn dot<T: Real>(x: &[T], y: &[T]) -> T {
 /// The sum of squared distances from `center`.
 #[inline(always)]
 pub(crate) fn squares<T: Real>(x: &[T], center: T) -> T {
-    lanes(x.len(), |i| (x[i] - center) * (x[i] - center))
+    elements(
+        x,
+        #[inline(always)]
+        |x| (x - center) * (x - center),
+    )
 }
 
 /// The squared Euclidean distance of two slices of equal length.

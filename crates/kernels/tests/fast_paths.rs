@@ -29,7 +29,7 @@ fn search(
                     }
                 }
             }
-            let best = best.unwrap();
+            let best = best.expect("every window holds a pixel");
             dx[best] += dy[out.len()];
             out.push(x[best]);
         }

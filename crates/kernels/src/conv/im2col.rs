@@ -145,17 +145,11 @@ fn unfold_same<T: Copy + Default>(
                 }
                 let from = a + ahead - behind;
                 dst[a - p..b - p].copy_from_slice(&plane[from..from + (b - a)]);
-                if lo == 0 && hi == width {
-                    continue;
-                }
                 // What was copied from the neighbouring row is padding too.
-                for row in a / width..=(b - 1) / width {
-                    let row = row * width;
-                    for border in [row..row + lo, row + hi..row + width] {
-                        let (s, e) = (border.start.max(a), border.end.min(b));
-                        if s < e {
-                            dst[s - p..e - p].fill(zero);
-                        }
+                for col in (0..lo).chain(hi..width) {
+                    let skip = (col + width - p % width) % width;
+                    for value in dst.iter_mut().skip(skip).step_by(width) {
+                        *value = zero;
                     }
                 }
             }
