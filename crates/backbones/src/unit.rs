@@ -1,6 +1,6 @@
 //! Pieces every network here is made of: a convolution without bias, a batch norm, an activation.
 
-use candle::{Module, Result, Tensor};
+use candle::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 use phiz_kernels::layers::{BatchNorm, Conv2d, Linear};
 use phiz_kernels::{Activation, Conv2dConfig};
@@ -31,7 +31,7 @@ impl Act {
     }
 }
 
-/// Convolution, batch norm and activation; the last two run as one pass.
+/// Convolution, batch norm and activation; while training, one op.
 #[derive(Debug, Clone)]
 pub(crate) struct Unit {
     pub(crate) conv: Conv2d,
@@ -41,8 +41,8 @@ pub(crate) struct Unit {
 
 impl Unit {
     pub(crate) fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        let x = self.conv.forward(x)?;
-        self.norm.forward_act(&x, self.act.as_activation(), train)
+        self.norm
+            .forward_conv(&self.conv, x, self.act.as_activation(), train)
     }
 
     pub(crate) fn cost(&self, cost: &mut Cost) -> Result<()> {
