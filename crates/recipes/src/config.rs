@@ -204,6 +204,8 @@ pub struct ObjectiveConfig {
     pub tau: f64,
     /// Squared reference distance T of the tuplet-clusters losses (the start value of the adaptive one).
     pub reference_distance: f64,
+    /// Epochs over which the weight of the metric loss rises from 0 in a straight line.
+    pub metric_ramp: f64,
     /// Factor on the learning rate of the metric loss's own parameters (the adaptive form has some).
     pub metric_lr: f64,
     /// Scale embeddings to unit length before miner and metric loss.

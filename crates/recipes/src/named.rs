@@ -169,6 +169,7 @@ fn expression_base() -> Config {
             label_smoothing: 0.0,
             metric: Metric::TupletAdaptive,
             metric_weight: 1.0,
+            metric_ramp: 0.0,
             metric_lr: 0.1,
             tau: 1.0,
             reference_distance: 1.0,
@@ -193,31 +194,41 @@ fn expression_base() -> Config {
     }
 }
 
-/// Identity from few images: strong augmentation, small margin, grey input.
+/// Identity from few images of few people: local contrast instead of raw grey, mirror images as
+/// further people, strong augmentation, a narrow network.
 fn identity(c: &mut Config) {
-    c.data.source = "synth:identities=200,per_expression=2".to_string();
+    c.data.source = "synth:identities=200,per_expression=1".to_string();
     c.data.target = "identity".to_string();
     c.data.split = Split::First;
     c.data.train_fraction = 0.5;
+    c.data.mirrored_identities = true;
+    c.image.size = 48;
     c.image.channels = 1;
+    c.image.local_contrast = 5;
     c.image.test_flip = true;
     c.image.augment = Augment {
-        rotate: 10.0,
-        zoom: 0.12,
+        flip: 0.0,
+        rotate: 12.0,
+        zoom: 0.15,
         crop_pad: 0.08,
-        erase: 0.4,
-        ..Augment::mild()
+        contrast: 0.3,
+        brightness: 0.1,
+        erase: 0.5,
+        ..Augment::default()
     };
     c.model.backbone = Backbone::Iresnet18;
     c.model.branches = Branches::One;
     c.model.width = 0.25;
     c.model.embedding_dim = 128;
     c.sampling.kind = Sampling::Shuffle;
-    c.sampling.images = 50;
+    c.sampling.images = 100;
     c.objective.head = Head::Arcface;
     c.objective.scale = 16.0;
-    c.objective.margin = 0.2;
+    c.objective.margin = 0.4;
     c.objective.metric = Metric::None;
-    c.train.epochs = 100.0;
+    c.train.epochs = 60.0;
+    c.train.lr = 0.05;
     c.train.warmup_epochs = 5.0;
+    c.train.optimizer = OptimizerKind::Sgd;
+    c.train.weight_decay = 5e-4;
 }

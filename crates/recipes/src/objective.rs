@@ -25,6 +25,7 @@ pub(crate) struct Objective {
     tuplets: TupletConfig,
     mining: bool,
     mining_from_step: u64,
+    ramp_steps: f64,
     adaptive: Option<AdaptiveTupletClusters>,
     streams: Streams,
 }
@@ -51,6 +52,7 @@ impl Objective {
             tuplets: tuplet_config(config),
             mining: config.sampling.mining,
             mining_from_step: (config.sampling.mining_after * steps_per_epoch).round() as u64,
+            ramp_steps: objective.metric_ramp * steps_per_epoch,
             adaptive,
             streams: Streams::new(config.seed),
         })
@@ -87,13 +89,23 @@ impl Objective {
                 "metric",
                 f64::from(metric.to_dtype(candle::DType::F32)?.to_scalar::<f32>()?),
             );
-            loss = (loss + (metric * self.config.metric_weight)?)?;
+            loss = (loss + (metric * self.metric_weight(step))?)?;
         }
         Ok(StepOutput {
             loss,
             metrics,
             samples: labels.len(),
         })
+    }
+
+    /// The weight of the metric loss at a step.
+    fn metric_weight(&self, step: u64) -> f64 {
+        let risen = if self.ramp_steps > 0.0 {
+            ((step + 1) as f64 / self.ramp_steps).min(1.0)
+        } else {
+            1.0
+        };
+        self.config.metric_weight * risen
     }
 
     /// The embedding as miner and metric loss see it.
