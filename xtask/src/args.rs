@@ -53,7 +53,7 @@ pub struct TrainArgs {
     /// Where to compute: cpu, cuda, cuda:N or metal
     #[arg(long, default_value = "cpu")]
     pub device: String,
-    /// The run's folder [default: runs/<recipe>-<time>]
+    /// The run's folder [default: runs/RECIPE-TIME]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Seed in the place of the recipe's
@@ -169,7 +169,7 @@ pub struct ReproduceArgs {
     #[arg(long = "row", value_name = "NAME")]
     pub rows: Vec<String>,
     /// Folder for the runs and the table; runs already finished there are not trained again
-    /// [default: runs/reproduce-<name>]
+    /// [default: runs/reproduce-NAME]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Print one JSON object on standard output and nothing else there

@@ -3,6 +3,11 @@
 //! Exit codes: 0 done, 2 usage or input error (one line on standard error), 130 interrupted and
 //! saved.
 
+#![expect(
+    clippy::print_stderr,
+    reason = "this is the one crate that talks to a person"
+)]
+
 mod args;
 mod commands;
 mod progress;

@@ -10,15 +10,27 @@ use common::{ok, refused, train_small};
 
 /// A folder of two people with three rendered pictures each.
 fn pictures(here: &Path) {
-    ok(here, &["data", "render", "--out", "rendered", "--count", "28", "--size", "32"]);
+    ok(
+        here,
+        &[
+            "data", "render", "--out", "rendered", "--count", "28", "--size", "32",
+        ],
+    );
     for person in ["a", "b"] {
         fs::create_dir_all(here.join("photos").join(person)).unwrap();
     }
-    let mut files: Vec<_> = walk(&here.join("rendered")).into_iter().filter(|path| path.ends_with(".png")).collect();
+    let mut files: Vec<_> = walk(&here.join("rendered"))
+        .into_iter()
+        .filter(|path| path.ends_with(".png"))
+        .collect();
     files.sort();
     for (at, from) in files.iter().take(6).enumerate() {
         let person = if at < 3 { "a" } else { "b" };
-        fs::copy(from, here.join("photos").join(person).join(format!("{at}.png"))).unwrap();
+        fs::copy(
+            from,
+            here.join("photos").join(person).join(format!("{at}.png")),
+        )
+        .unwrap();
     }
 }
 
@@ -40,7 +52,14 @@ fn image_files_that_are_none() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     pictures(here);
-    let train = ["train", "identity", "--data", "folder:photos", "--out", "run"];
+    let train = [
+        "train",
+        "identity",
+        "--data",
+        "folder:photos",
+        "--out",
+        "run",
+    ];
 
     let good = fs::read(here.join("photos/a/0.png")).unwrap();
     for (name, bytes) in [
@@ -67,20 +86,59 @@ fn data_that_cannot_be_learned_from() {
     pictures(here);
 
     fs::create_dir(here.join("nothing")).unwrap();
-    let error = refused(here, &["train", "identity", "--data", "folder:nothing", "--out", "run"]);
+    let error = refused(
+        here,
+        &[
+            "train",
+            "identity",
+            "--data",
+            "folder:nothing",
+            "--out",
+            "run",
+        ],
+    );
     assert!(error.contains("nothing"), "{error}");
 
     fs::remove_dir_all(here.join("photos/b")).unwrap();
-    let one = ["train", "identity", "--data", "folder:photos", "--set", "data.split=none", "--out", "run"];
+    let one = [
+        "train",
+        "identity",
+        "--data",
+        "folder:photos",
+        "--set",
+        "data.split=none",
+        "--out",
+        "run",
+    ];
     let error = refused(here, &one);
-    assert!(error.contains("1 class") && error.contains("at least two"), "{error}");
+    assert!(
+        error.contains("1 class") && error.contains("at least two"),
+        "{error}"
+    );
 
-    fs::write(here.join("photos/index.csv"), "path,identity\na/0.png,a\na/gone.png,b\n").unwrap();
-    let error = refused(here, &["train", "identity", "--data", "folder:photos", "--out", "run"]);
+    fs::write(
+        here.join("photos/index.csv"),
+        "path,identity\na/0.png,a\na/gone.png,b\n",
+    )
+    .unwrap();
+    let error = refused(
+        here,
+        &[
+            "train",
+            "identity",
+            "--data",
+            "folder:photos",
+            "--out",
+            "run",
+        ],
+    );
     assert!(error.contains("gone.png"), "{error}");
 
     let error = refused(here, &["train", "--data", "sinth", "--out", "run"]);
-    assert!(error.contains("sinth") && error.contains("synth"), "{error}");
+    assert!(
+        error.contains("sinth") && error.contains("synth"),
+        "{error}"
+    );
     let error = refused(here, &["data", "info", "synth:identitis=3"]);
     assert!(error.contains("identities"), "{error}");
     assert!(!here.join("run").exists(), "nothing half-written");
@@ -91,7 +149,10 @@ fn words_that_mean_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     let error = refused(here, &["train", "--set", "train.epoch=3"]);
-    assert!(error.contains("nearest known one is `train.epochs`"), "{error}");
+    assert!(
+        error.contains("nearest known one is `train.epochs`"),
+        "{error}"
+    );
     let error = refused(here, &["train", "tripet"]);
     assert!(error.contains("did you mean `triplet`?"), "{error}");
     let error = refused(here, &["eval", "no-such-run"]);
@@ -104,9 +165,16 @@ fn words_that_mean_nothing() {
         let error = refused(here, &["train", "--device", "cuda"]);
         assert!(error.contains("`cuda` feature"), "{error}");
     }
-    fs::write(here.join("recipe.toml"), "[train]\nlr = 0.1\nlearning_rat = 0.2\n").unwrap();
+    fs::write(
+        here.join("recipe.toml"),
+        "[train]\nlr = 0.1\nlearning_rat = 0.2\n",
+    )
+    .unwrap();
     let error = refused(here, &["train", "--config", "recipe.toml"]);
-    assert!(error.contains("recipe.toml") && error.contains("train.learning_rat"), "{error}");
+    assert!(
+        error.contains("recipe.toml") && error.contains("train.learning_rat"),
+        "{error}"
+    );
     assert!(!here.join("runs").exists(), "nothing half-written");
 }
 
@@ -114,12 +182,29 @@ fn words_that_mean_nothing() {
 fn weights_of_another_network_and_folders_that_cannot_be_written() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
-    train_small(here, &["--out", "run", "--set", "train.epochs=1", "--set", "train.warmup_epochs=0"]);
+    train_small(
+        here,
+        &[
+            "--out",
+            "run",
+            "--set",
+            "train.epochs=1",
+            "--set",
+            "train.warmup_epochs=0",
+        ],
+    );
 
     let config = fs::read_to_string(here.join("run/config.toml")).unwrap();
-    fs::write(here.join("run/config.toml"), config.replace("width = 0.25", "width = 0.5")).unwrap();
+    fs::write(
+        here.join("run/config.toml"),
+        config.replace("width = 0.25", "width = 0.5"),
+    )
+    .unwrap();
     let error = refused(here, &["eval", "run"]);
-    assert!(error.contains("backbone."), "names the first tensor that differs: {error}");
+    assert!(
+        error.contains("backbone."),
+        "names the first tensor that differs: {error}"
+    );
     assert!(error.contains("model.safetensors"), "{error}");
     let error = refused(here, &["train", "--resume", "run"]);
     assert!(error.contains("checkpoint"), "{error}");
@@ -139,8 +224,15 @@ fn weights_of_another_network_and_folders_that_cannot_be_written() {
 fn embeddings_that_cannot_be_judged() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
-    fs::write(here.join("short.safetensors"), [9, 0, 0, 0, 0, 0, 0, 0, b'{']).unwrap();
-    let error = refused(here, &["eval", "--embeddings", "short.safetensors", "--json"]);
+    fs::write(
+        here.join("short.safetensors"),
+        [9, 0, 0, 0, 0, 0, 0, 0, b'{'],
+    )
+    .unwrap();
+    let error = refused(
+        here,
+        &["eval", "--embeddings", "short.safetensors", "--json"],
+    );
     assert!(error.contains("short.safetensors"), "{error}");
     fs::write(here.join("text.npy"), "hello").unwrap();
     let error = refused(here, &["eval", "--embeddings", "text.npy"]);

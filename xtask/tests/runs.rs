@@ -17,11 +17,21 @@ fn a_run_is_a_folder_that_can_be_judged_embedded_and_trained_again() {
     let here = folder.path();
     train_small(here, &["--out", "run"]);
     let run = here.join("run");
-    for file in ["config.toml", "classes.json", "model.safetensors", "metrics.jsonl", "eval.json", "report.html"] {
+    for file in [
+        "config.toml",
+        "classes.json",
+        "model.safetensors",
+        "metrics.jsonl",
+        "eval.json",
+        "report.html",
+    ] {
         assert!(run.join(file).is_file(), "{file}");
     }
     let page = fs::read_to_string(run.join("report.html")).unwrap();
-    assert!(page.contains("endered"), "a report on rendered faces says so");
+    assert!(
+        page.contains("endered"),
+        "a report on rendered faces says so"
+    );
 
     let printed = ok(here, &["eval", "run", "--json"]);
     let verdict: serde_json::Value = serde_json::from_str(&printed).unwrap();
@@ -29,15 +39,44 @@ fn a_run_is_a_folder_that_can_be_judged_embedded_and_trained_again() {
     assert!(verdict["metrics"]["accuracy"].as_f64().unwrap() <= 1.0);
     assert!(verdict["metrics"]["auc"].as_f64().unwrap() <= 1.0);
 
-    ok(here, &["embed", "run", "--data", "synth:identities=2,per_expression=1,size=24", "--out", "e.safetensors"]);
-    let printed = ok(here, &["eval", "--embeddings", "e.safetensors", "--protocol", "verification-all-pairs", "--json"]);
+    ok(
+        here,
+        &[
+            "embed",
+            "run",
+            "--data",
+            "synth:identities=2,per_expression=1,size=32",
+            "--out",
+            "e.safetensors",
+        ],
+    );
+    let printed = ok(
+        here,
+        &[
+            "eval",
+            "--embeddings",
+            "e.safetensors",
+            "--protocol",
+            "verification-all-pairs",
+            "--json",
+        ],
+    );
     let verdict: serde_json::Value = serde_json::from_str(&printed).unwrap();
     assert!(verdict["metrics"]["eer"].as_f64().unwrap() <= 1.0);
 
     // The configuration is complete: it makes the same run again.
-    ok(here, &["train", "--config", "run/config.toml", "--out", "again"]);
-    assert_eq!(fs::read(run.join("model.safetensors")).unwrap(), fs::read(here.join("again/model.safetensors")).unwrap());
-    let error = refused(here, &["train", "--config", "run/config.toml", "--out", "run"]);
+    ok(
+        here,
+        &["train", "--config", "run/config.toml", "--out", "again"],
+    );
+    assert_eq!(
+        fs::read(run.join("model.safetensors")).unwrap(),
+        fs::read(here.join("again/model.safetensors")).unwrap()
+    );
+    let error = refused(
+        here,
+        &["train", "--config", "run/config.toml", "--out", "run"],
+    );
     assert!(error.contains("run: not empty"), "{error}");
 }
 
@@ -45,9 +84,29 @@ fn a_run_is_a_folder_that_can_be_judged_embedded_and_trained_again() {
 fn every_recipe_trains() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
-    for recipe in ["softmax", "triplet", "npair", "coupled", "tuplet-fixed", "tuplet-one-branch"] {
-        let mut words = vec![recipe, "--out", recipe, "--set", "train.epochs=1", "--set", "train.warmup_epochs=0"];
-        words.extend(["--set", "sampling.images=14", "--set", "sampling.per_class=2"]);
+    for recipe in [
+        "softmax",
+        "triplet",
+        "npair",
+        "coupled",
+        "tuplet-fixed",
+        "tuplet-one-branch",
+    ] {
+        let mut words = vec![
+            recipe,
+            "--out",
+            recipe,
+            "--set",
+            "train.epochs=1",
+            "--set",
+            "train.warmup_epochs=0",
+        ];
+        words.extend([
+            "--set",
+            "sampling.images=14",
+            "--set",
+            "sampling.per_class=2",
+        ]);
         train_small(here, &words);
         assert!(here.join(recipe).join("report.html").is_file());
     }
@@ -82,7 +141,11 @@ fn killed_at_random_points_and_resumed_ends_bit_equal() {
     train_small(here, &["--out", "whole"]);
     let whole = fs::read(here.join("whole/model.safetensors")).unwrap();
 
-    let mut child = command(here).args(small(&["--out", "killed"])).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = command(here)
+        .args(small(&["--out", "killed"]))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     // Five times at points that the clock chooses, as soon as there is something to resume.
     for round in 0..5u64 {
         let started = Instant::now();
@@ -95,16 +158,31 @@ fn killed_at_random_points_and_resumed_ends_bit_equal() {
         sleep(Duration::from_millis(37 * round));
         child.kill().unwrap();
         child.wait().unwrap();
-        child = command(here).args(["train", "--resume", "killed"]).stderr(Stdio::null()).spawn().unwrap();
+        child = command(here)
+            .args(["train", "--resume", "killed"])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
     }
     assert!(child.wait().unwrap().success());
-    assert_eq!(fs::read(here.join("killed/model.safetensors")).unwrap(), whole);
+    assert_eq!(
+        fs::read(here.join("killed/model.safetensors")).unwrap(),
+        whole
+    );
     let steps = |run: &str| -> Vec<u64> {
         let text = fs::read_to_string(here.join(run).join("metrics.jsonl")).unwrap();
-        let step = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_u64().unwrap();
+        let step = |line: &str| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["step"]
+                .as_u64()
+                .unwrap()
+        };
         text.lines().map(step).collect()
     };
-    assert_eq!(steps("killed"), steps("whole"), "no step is missing from the log or in it twice");
+    assert_eq!(
+        steps("killed"),
+        steps("whole"),
+        "no step is missing from the log or in it twice"
+    );
 }
 
 fn has_checkpoint(run: &Path) -> bool {

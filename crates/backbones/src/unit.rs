@@ -84,6 +84,19 @@ pub(crate) fn linear(from: usize, to: usize, vb: &VarBuilder) -> Result<Linear> 
     Ok(Linear::new(weight, Some(bias)))
 }
 
+/// [`linear`] with He's initialisation (weights N(0, 2 / from), bias 0): keeps the size of signal and
+/// gradient through several layers with ReLU between them, where PyTorch's default shrinks the
+/// variance to a sixth at each.
+pub(crate) fn he_linear(from: usize, to: usize, vb: &VarBuilder) -> Result<Linear> {
+    let init = Init::Randn {
+        mean: 0.,
+        stdev: (2. / from as f64).sqrt(),
+    };
+    let weight = vb.get_with_hints((to, from), "weight", init)?;
+    let bias = vb.get_with_hints(to, "bias", Init::Const(0.))?;
+    Ok(Linear::new(weight, Some(bias)))
+}
+
 /// `kernel` x `kernel`, padded so that stride 1 keeps the side (odd kernels).
 pub(crate) fn same(kernel: usize, stride: usize) -> Conv2dConfig {
     Conv2dConfig {

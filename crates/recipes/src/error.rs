@@ -9,7 +9,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// An opaque error: what kind it is, and the file or folder it is about.
 #[derive(Debug)]
 pub struct Error {
-    kind: ErrorKind,
+    // Boxed, so that a `Result` stays small.
+    kind: Box<ErrorKind>,
     path: Option<PathBuf>,
 }
 
@@ -56,14 +57,14 @@ impl Error {
 
     pub(crate) fn run(path: &Path, message: impl Into<String>) -> Self {
         Error {
-            kind: ErrorKind::Run(message.into()),
+            kind: Box::new(ErrorKind::Run(message.into())),
             path: Some(path.to_path_buf()),
         }
     }
 
     pub(crate) fn io(path: &Path, error: std::io::Error) -> Self {
         Error {
-            kind: ErrorKind::Io(error),
+            kind: Box::new(ErrorKind::Io(error)),
             path: Some(path.to_path_buf()),
         }
     }
@@ -76,7 +77,10 @@ impl Error {
 
 impl From<ErrorKind> for Error {
     fn from(kind: ErrorKind) -> Self {
-        Error { kind, path: None }
+        Error {
+            kind: Box::new(kind),
+            path: None,
+        }
     }
 }
 
@@ -109,7 +113,7 @@ impl fmt::Display for Error {
         if let Some(path) = &self.path {
             write!(f, "{}: ", path.display())?;
         }
-        match &self.kind {
+        match self.kind.as_ref() {
             ErrorKind::Config(message) | ErrorKind::Device(message) | ErrorKind::Run(message) => {
                 f.write_str(message)
             }
@@ -129,7 +133,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         // `Display` says all that the wrapped error says, so the chain goes on after it.
-        match &self.kind {
+        match self.kind.as_ref() {
             ErrorKind::Data(error) => error.source(),
             ErrorKind::Train(error) => error.source(),
             ErrorKind::Eval(error) => error.source(),

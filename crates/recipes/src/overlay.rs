@@ -43,37 +43,30 @@ impl Config {
             }
             _ => base.clone(),
         };
-        base.overlaid(&table).map_err(|error| error.at(path))
+        let config = base.overlaid(&table).map_err(|error| error.at(path))?;
+        config.validate().map_err(|error| error.at(path))?;
+        Ok(config)
     }
 
     /// Applies one `section.key=value` word; the value is TOML, or a bare string.
     ///
     /// # Errors
-    /// When there is no `=`, the key is unknown, or the value has the wrong type.
+    /// When there is no `=`, the key is unknown, or the value has the wrong type or makes no sense.
     pub fn set(&self, word: &str) -> Result<Config> {
-        let (key, text) = word
-            .split_once('=')
-            .ok_or_else(|| Error::config(format!("`{word}`: expected section.key=value")))?;
-        let value = format!("v = {text}")
-            .parse::<Table>()
-            .ok()
-            .and_then(|mut table| table.remove("v"))
-            .unwrap_or_else(|| Value::String(text.to_string()));
-        let mut table = Table::new();
-        let mut parts: Vec<&str> = key.trim().split('.').collect();
-        let last = parts.pop().unwrap_or_default();
-        let mut inner = &mut table;
-        for part in parts {
-            let entry = inner
-                .entry(part)
-                .or_insert_with(|| Value::Table(Table::new()));
-            inner = match entry {
-                Value::Table(table) => table,
-                _ => return Err(Error::config(format!("`{key}` is not a key"))),
-            };
+        self.set_all([word])
+    }
+
+    /// Applies several words, later ones last; only the result has to make sense.
+    ///
+    /// # Errors
+    /// As [`Config::set`].
+    pub fn set_all<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Result<Config> {
+        let mut config = self.clone();
+        for word in words {
+            config = config.overlaid(&parse_word(word)?)?;
         }
-        inner.insert(last.to_string(), value);
-        self.overlaid(&table)
+        config.validate()?;
+        Ok(config)
     }
 
     /// This configuration with the values of `table` in the place of its own.
@@ -84,7 +77,6 @@ impl Config {
         let config: Config = base
             .try_into()
             .map_err(|error: toml::de::Error| Error::config(one_line(&error.to_string())))?;
-        config.validate()?;
         Ok(config)
     }
 
@@ -204,6 +196,26 @@ impl Config {
     }
 }
 
+/// `a.b=1` as the table `{a: {b: 1}}`.
+fn parse_word(word: &str) -> Result<Table> {
+    let (key, text) = word
+        .split_once('=')
+        .ok_or_else(|| Error::config(format!("`{word}`: expected section.key=value")))?;
+    let value = format!("v = {text}")
+        .parse::<Table>()
+        .ok()
+        .and_then(|mut table| table.remove("v"))
+        .unwrap_or_else(|| Value::String(text.to_string()));
+    let mut parts = key.trim().rsplit('.');
+    let mut table = Table::new();
+    table.insert(parts.next().unwrap_or_default().to_string(), value);
+    for part in parts {
+        let inner = std::mem::take(&mut table);
+        table.insert(part.to_string(), Value::Table(inner));
+    }
+    Ok(table)
+}
+
 /// The known word nearest to `word`, when it is near enough to be a slip of the finger.
 pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
@@ -240,7 +252,7 @@ fn merge(base: &mut Table, over: &Table, prefix: &str, known: &[String]) -> Resu
             }
             // TOML tells 1 from 1.0; a person who types --set train.lr=1 does not.
             (Some(slot @ Value::Float(_)), Value::Integer(number)) => {
-                *slot = Value::Float(*number as f64)
+                *slot = Value::Float(*number as f64);
             }
             (Some(slot), value) => {
                 if slot.type_str() != value.type_str() {

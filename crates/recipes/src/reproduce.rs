@@ -245,13 +245,8 @@ fn trained(
     let config = |recipe: &str, changes: &[&str], init: Option<&Path>| -> Result<Config> {
         let mut config = named(recipe)?;
         config.seed = seed;
-        for word in changes
-            .iter()
-            .copied()
-            .chain(wanted.set.iter().map(String::as_str))
-        {
-            config = config.set(word)?;
-        }
+        let words = changes.iter().copied();
+        config = config.set_all(words.chain(wanted.set.iter().map(String::as_str)))?;
         if let Some(init) = init {
             config.model.init = init.display().to_string();
         }
@@ -288,10 +283,10 @@ fn trained(
         return Ok(None);
     };
     let judged = folder.join("eval.json");
-    if let Ok(text) = std::fs::read_to_string(&judged) {
-        if let Ok(value) = serde_json::from_str::<Value>(&text) {
-            return Ok(Some(figures(&value)));
-        }
+    if let Ok(text) = std::fs::read_to_string(&judged)
+        && let Ok(value) = serde_json::from_str::<Value>(&text)
+    {
+        return Ok(Some(figures(&value)));
     }
     let verdict = judge(&run, None, &[], &wanted.device)?;
     verdict.write(folder)?;
@@ -336,7 +331,7 @@ fn finished(
         train(config, folder, &wanted.device, stop, observer.as_mut())?
     };
     Ok(match outcome {
-        Outcome::Finished(run) => Some(run),
+        Outcome::Finished(run) => Some(*run),
         Outcome::Interrupted { .. } => None,
     })
 }
@@ -355,13 +350,8 @@ fn baseline(
 ) -> Result<Figures> {
     let mut config = named("identity")?;
     config.seed = seed;
-    for word in ORL
-        .iter()
-        .copied()
-        .chain(wanted.set.iter().map(String::as_str))
-    {
-        config = config.set(word)?;
-    }
+    let words = ORL.iter().copied();
+    config = config.set_all(words.chain(wanted.set.iter().map(String::as_str)))?;
     let Source {
         dataset,
         train,

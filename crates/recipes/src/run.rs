@@ -35,7 +35,7 @@ pub struct Run {
 /// How training ended.
 pub enum Outcome {
     /// The run is complete.
-    Finished(Run),
+    Finished(Box<Run>),
     /// It was asked to stop and saved itself.
     Interrupted {
         /// Steps done so far.
@@ -276,11 +276,11 @@ impl Prepared {
             phiz_train::Outcome::Interrupted { step } => Ok(Outcome::Interrupted { step }),
             phiz_train::Outcome::Finished => {
                 parameters.save(&out.join("model.safetensors"))?;
-                Ok(Outcome::Finished(Run {
+                Ok(Outcome::Finished(Box::new(Run {
                     folder: out.to_path_buf(),
                     config: config.clone(),
                     classes: source.classes,
-                }))
+                })))
             }
         }
     }

@@ -1,6 +1,6 @@
 //! From a data section to the images that are trained on and those that are held out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -33,19 +33,7 @@ pub fn open_source(config: &Config) -> Result<Source> {
     let mut dataset = open(&config.data.source)?;
     let target = &config.data.target;
     let (mut train, held_out, description) = divide(config, dataset.as_ref())?;
-    if config.data.mirrored_identities {
-        // Mirror images of the training part alone: held-out people stay unseen both ways round.
-        let count = dataset.len();
-        train.extend(train.clone().into_iter().map(|index| index + count));
-        dataset = Arc::new(Mirrored::new(dataset, target)?);
-    }
-    let codes = dataset.labels().codes(target)?;
-    let names = dataset.labels().names(target)?;
-    let present: BTreeMap<u32, ()> = train.iter().map(|&index| (codes[index], ())).collect();
-    let classes: Vec<String> = present
-        .keys()
-        .map(|&code| names[code as usize].clone())
-        .collect();
+    let classes = classes_of(dataset.as_ref(), target, &train)?;
     if classes.len() < 2 {
         return Err(Error::config(format!(
             "{}: the training part has {} class of `{target}`; expected at least two",
@@ -53,6 +41,13 @@ pub fn open_source(config: &Config) -> Result<Source> {
             classes.len()
         )));
     }
+    if config.data.mirrored_identities {
+        // Mirror images of the training part alone: held-out people stay unseen both ways round.
+        let count = dataset.len();
+        train.extend(train.clone().into_iter().map(|index| index + count));
+        dataset = Arc::new(Mirrored::new(dataset, target)?);
+    }
+    let classes = classes_of(dataset.as_ref(), target, &train)?;
     Ok(Source {
         dataset,
         train,
@@ -60,6 +55,17 @@ pub fn open_source(config: &Config) -> Result<Source> {
         classes,
         description,
     })
+}
+
+/// Names of the classes that occur among `indices`, by code.
+fn classes_of(dataset: &dyn Dataset, target: &str, indices: &[usize]) -> Result<Vec<String>> {
+    let codes = dataset.labels().codes(target)?;
+    let names = dataset.labels().names(target)?;
+    let present: BTreeSet<u32> = indices.iter().map(|&index| codes[index]).collect();
+    Ok(present
+        .into_iter()
+        .map(|code| names[code as usize].clone())
+        .collect())
 }
 
 /// Opens a data spec with every image decoded into memory.
@@ -112,8 +118,8 @@ fn divide(config: &Config, dataset: &dyn Dataset) -> Result<(Vec<usize>, Vec<usi
             "{error}; a split by identity needs it (`--set data.split=none` does without)"
         ))
     })?;
-    let groups: BTreeMap<u32, ()> = identity.iter().map(|&code| (code, ())).collect();
-    let groups: Vec<u32> = groups.into_keys().collect();
+    let groups: BTreeSet<u32> = identity.iter().copied().collect();
+    let groups: Vec<u32> = groups.into_iter().collect();
     let (last, description) = match data.split {
         Split::First => {
             let count = (groups.len() as f64 * data.train_fraction).round() as usize;

@@ -74,11 +74,7 @@ fn config(args: &TrainArgs) -> Result<Config> {
     if let Some(seed) = args.seed {
         config.seed = seed;
     }
-    for word in &args.set {
-        config = config.set(word)?;
-    }
-    config.validate()?;
-    Ok(config)
+    Ok(config.set_all(args.set.iter().map(String::as_str))?)
 }
 
 /// `runs/<recipe>-<seconds since 1970>`, or the next number that is free.

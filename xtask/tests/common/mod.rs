@@ -5,12 +5,12 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// A run small enough for a test: 4 steps on 42 rendered faces of 24 pixels.
+/// A run small enough for a test: 4 steps on 42 rendered faces of 32 pixels.
 pub const SMALL: &[&str] = &[
     "--set",
-    "data.source=synth:identities=6,per_expression=1,size=24",
+    "data.source=synth:identities=6,per_expression=1,size=32",
     "--set",
-    "image.size=24",
+    "image.size=32",
     "--set",
     "model.width=0.25",
     "--set",
@@ -42,7 +42,12 @@ pub fn stderr(output: &Output) -> String {
 /// Ran, exit code 0; gives standard output.
 pub fn ok(folder: &Path, words: &[&str]) -> String {
     let output = xtask(folder, words);
-    assert_eq!(output.status.code(), Some(0), "{words:?}: {}", stderr(&output));
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{words:?}: {}",
+        stderr(&output)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -52,8 +57,14 @@ pub fn refused(folder: &Path, words: &[&str]) -> String {
     let output = xtask(folder, words);
     let text = stderr(&output);
     assert_eq!(output.status.code(), Some(2), "{words:?}: {text}");
-    assert!(output.stdout.is_empty(), "{words:?}: printed on standard output");
-    let errors: Vec<&str> = text.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert!(
+        output.stdout.is_empty(),
+        "{words:?}: printed on standard output"
+    );
+    let errors: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("error: "))
+        .collect();
     assert_eq!(errors.len(), 1, "{words:?}: {text}");
     assert_eq!(text.lines().last(), Some(errors[0]), "{words:?}: {text}");
     assert!(!text.contains("panicked"), "{text}");
@@ -62,7 +73,12 @@ pub fn refused(folder: &Path, words: &[&str]) -> String {
 
 /// `train` with the small setting and more words.
 pub fn small(words: &[&str]) -> Vec<String> {
-    ["train"].iter().chain(SMALL).chain(words).map(|word| (*word).to_string()).collect()
+    ["train"]
+        .iter()
+        .chain(SMALL)
+        .chain(words)
+        .map(|word| (*word).to_string())
+        .collect()
 }
 
 pub fn train_small(folder: &Path, words: &[&str]) {
