@@ -238,3 +238,36 @@ fn embeddings_that_cannot_be_judged() {
     let error = refused(here, &["eval", "--embeddings", "text.npy"]);
     assert!(error.contains("text.npy"), "{error}");
 }
+
+#[test]
+fn a_loss_that_is_not_finite_names_the_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let mut words = vec!["train"];
+    words.extend(common::SMALL);
+    words.extend([
+        "--set",
+        "train.optimizer=sgd",
+        "--set",
+        "train.lr=1e6",
+        "--set",
+        "train.clip_norm=0",
+    ]);
+    words.extend([
+        "--set",
+        "train.warmup_epochs=0",
+        "--set",
+        "train.epochs=40",
+        "--out",
+        "run",
+    ]);
+    let error = refused(here, &words);
+    assert!(
+        error.contains("not finite") || error.contains("NaN") || error.contains("inf"),
+        "{error}"
+    );
+    assert!(
+        error.contains("step") && error.contains("p0"),
+        "names samples: {error}"
+    );
+}

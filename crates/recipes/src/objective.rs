@@ -83,7 +83,17 @@ impl Objective {
 
         if self.config.metric != Metric::None {
             let embedding = self.measured(&out.metric_embedding)?;
-            note("embedding_std", embedding_std(&embedding.detach())?);
+            let spread = embedding_std(&embedding.detach())?;
+            note("embedding_std", spread);
+            if !spread.is_finite() {
+                // Miners refuse such rows; the engine, given a loss that is not finite, stops with the
+                // ids of the batch.
+                return Ok(StepOutput {
+                    loss: embedding.sum_all()?,
+                    metrics,
+                    samples: labels.len(),
+                });
+            }
             let metric = self.metric(step, &embedding, labels, planned, &mut note)?;
             note(
                 "metric",
