@@ -116,15 +116,16 @@ fn walk(root: &Path) -> Result<()> {
         std::fs::remove_dir_all(&run).with_context(|| format!("cannot clear {}", run.display()))?;
     }
     let folder = run.to_string_lossy().into_owned();
-    let program = std::env::current_exe().context("cannot tell the path of this program")?;
     let this = |words: &[&str]| -> Result<Vec<u8>> {
         eprintln!("check: cargo xtask {}", words.join(" "));
-        let output = Command::new(&program)
+        // By way of cargo, as a person types it: building the tests may have replaced this very file.
+        let output = Command::new(cargo_program())
             .current_dir(root)
+            .arg("xtask")
             .args(words)
             .stderr(Stdio::inherit())
             .output()
-            .with_context(|| format!("cannot start {}", program.display()))?;
+            .context("cannot start cargo")?;
         if !output.status.success() {
             bail!("cargo xtask {}: {}", words.join(" "), output.status);
         }
