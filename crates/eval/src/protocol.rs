@@ -175,7 +175,7 @@ pub fn evaluate(
             let result = verify_all_pairs(embeddings, labels, &verification_config(options))?;
             let mut info = describe(protocol, embeddings, options);
             info.insert("label".into(), json!(label));
-            info.insert("identities".into(), json!(distinct(labels)));
+            info.insert("classes".into(), json!(distinct(labels)));
             Ok(verification(info, result, options))
         }
         Protocol::VerificationPairs(path) => {
@@ -201,7 +201,7 @@ pub fn evaluate(
             let result = retrieve(embeddings, labels, &config)?;
             let mut info = describe(protocol, embeddings, options);
             info.insert("label".into(), json!(label));
-            info.insert("identities".into(), json!(distinct(labels)));
+            info.insert("classes".into(), json!(distinct(labels)));
             Ok(retrieval(info, result))
         }
         Protocol::Classification => {
@@ -293,7 +293,7 @@ fn describe(
     info.insert("dim".into(), json!(embeddings.dim()));
     if let Some(bootstrap) = &options.bootstrap {
         info.insert("bootstrap".into(), json!(bootstrap));
-        name_unit(&mut info, "identity");
+        name_unit(&mut info, "label");
     }
     info
 }

@@ -254,7 +254,7 @@ pub fn verify_pairs(
             });
         let weighted = WeightedPairs::new(scored.collect(), clusters);
         out.name_intervals(weighted.intervals(&config.fars, bootstrap), config);
-        out.bootstrap_unit = if usable.is_some() { "identity" } else { "pair" };
+        out.bootstrap_unit = if usable.is_some() { "label" } else { "pair" };
     }
     Ok(out)
 }
@@ -272,7 +272,7 @@ fn summarise(roc: Roc, histogram: ScoreHistogram, config: &VerificationConfig) -
             .map(|&f| (f, roc.tar_at_far(f)))
             .collect(),
         intervals: BTreeMap::new(),
-        bootstrap_unit: "identity",
+        bootstrap_unit: "label",
         histogram,
         false_rejects: Vec::new(),
         false_accepts: Vec::new(),

@@ -235,7 +235,7 @@ fn intervals_are_repeatable_and_hold_the_figure() {
     }
     let json = serde_json::to_value(&a).unwrap();
     assert_eq!(json["protocol"]["name"], "verification-all-pairs");
-    assert_eq!(json["protocol"]["bootstrap"]["unit"], "identity");
+    assert_eq!(json["protocol"]["bootstrap"]["unit"], "label");
     assert!(json["metrics"]["auc"].is_f64());
     assert!(json.get("curves").is_none());
     // 6,600 impostor pairs are too few for a FAR of 1e-4.

@@ -175,7 +175,7 @@ pub(super) fn histogram(id: &str, histogram: &ScoreHistogram, threshold: Option<
             histogram.impostor.iter().sum::<u64>()
         ),
     );
-    svg + &legend(["same identity", "different identities"])
+    svg + &legend(["same label", "different labels"])
 }
 
 /// Cumulative match curve.

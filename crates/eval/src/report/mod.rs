@@ -489,7 +489,6 @@ fn protocol_note(evaluation: &Evaluation) -> String {
     let mut parts = Vec::new();
     for (key, words) in [
         ("samples", "samples"),
-        ("identities", "identities"),
         ("classes", "classes"),
         ("genuine_pairs", "genuine pairs"),
         ("impostor_pairs", "impostor pairs"),

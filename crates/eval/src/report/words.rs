@@ -6,7 +6,7 @@ pub(super) fn describe(name: &str) -> (String, String) {
     match name {
         "auc" => fixed(
             "AUC",
-            "chance that a pair of one identity scores above a pair of two",
+            "chance that a pair of one label scores above a pair of two",
         ),
         "eer" => fixed(
             "Equal error rate",
@@ -23,12 +23,12 @@ pub(super) fn describe(name: &str) -> (String, String) {
         ),
         "rank1" => fixed(
             "Rank-1",
-            "share of images whose nearest other image is of the same identity",
+            "share of images whose nearest other image has the same label",
         ),
         "precision@1" => fixed("Precision at 1", "the same figure as rank-1"),
         "r_precision" => fixed(
             "R-precision",
-            "hits among the R nearest, R being the number of other images of the identity",
+            "hits among the R nearest, R being the number of other images of the label",
         ),
         "map@r" => fixed("MAP@R", "mean average precision over the R nearest"),
         "mrr" => fixed("Mean reciprocal rank", "mean of 1 / rank of the first hit"),
