@@ -130,11 +130,16 @@ const TABLES: &[Plan] = &[
     },
 ];
 
-/// Pre-training on rendered faces.
-const PRETRAIN: &[&str] = &[];
+/// Pre-training on rendered faces: many people, few epochs.
+const PRETRAIN: &[&str] = &[
+    "data.source=synth:identities=300,per_expression=2",
+    "data.train_fraction=0.9",
+    "train.epochs=6",
+    "train.warmup_epochs=1",
+];
 
-/// Fine-tuning on real ones.
-const FINE_TUNE: &[&str] = &["data.source=orl"];
+/// Fine-tuning on real ones, at a smaller rate.
+const FINE_TUNE: &[&str] = &["data.source=orl", "train.lr=0.02"];
 
 /// Makes a table, training what is not there yet.
 ///
