@@ -188,7 +188,7 @@ pub enum Sampling {
 pub struct ObjectiveConfig {
     /// How logits are made from the embedding.
     pub head: Head,
-    /// Scale s of a margin head.
+    /// Scale s of a margin head, and of the inner products of the N-pair loss.
     pub scale: f64,
     /// Margin m of a margin head (radians for ArcFace, cosine for CosFace).
     pub margin: f64,

@@ -150,7 +150,14 @@ impl Objective {
             Metric::NPair => {
                 let mut rng = self.streams.rng("n-pair", step);
                 let tuplets = n_pair_tuplets(labels, &mut rng);
-                n_pair(embedding, &tuplets, NPairConfig::default())?
+                n_pair(
+                    embedding,
+                    &tuplets,
+                    NPairConfig {
+                        scale: config.scale,
+                        ..NPairConfig::default()
+                    },
+                )?
             }
             Metric::CoupledClusters | Metric::TupletFixed | Metric::TupletAdaptive => {
                 let drawn = planned
