@@ -19,7 +19,7 @@
 //!   are a few pixels high.
 //! * **Pooling** to a small grid (4 x 4) instead of one cell: what an expression is depends on where
 //!   in the face something happens; averaging over the whole map forgets that, a full
-//!   flatten makes the first layer ten times larger. `grid: 1` is global average pooling.
+//!   flatten makes the first layer four times larger. `grid: 1` is global average pooling.
 //! * **Two branches**: softmax and metric loss pull on embeddings of their own. The metric branch
 //!   also sees the first layer of the classification branch (the connecting layer) and sends
 //!   its gradient back through it; `stop_gradient` cuts that way.
