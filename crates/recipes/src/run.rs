@@ -386,7 +386,8 @@ pub(crate) fn create_folder(folder: &Path) -> Result<()> {
 /// Writes a small file whole or not at all.
 pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".tmp");
+    // Two processes may fill one table, so each has a temporary file of its own.
+    name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);
     std::fs::write(&temporary, text)
         .and_then(|()| std::fs::rename(&temporary, path))
