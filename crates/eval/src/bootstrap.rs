@@ -188,7 +188,7 @@ impl WeightedPairs {
         intervals(self.clusters, config, |weights| self.figures(weights, fars))
     }
 
-    fn figures(&self, weights: &[u32], fars: &[f64]) -> Vec<f64> {
+    pub(crate) fn figures(&self, weights: &[u32], fars: &[f64]) -> Vec<f64> {
         let weight = |a: u32, b: u32| -> u64 {
             let wa = u64::from(weights.get(a as usize).copied().unwrap_or(0));
             if a == b {

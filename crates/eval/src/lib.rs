@@ -7,6 +7,7 @@
 //! * [`retrieve`]: rank-1, R-precision, MAP@R, recall@k, CMC;
 //! * [`Classification`]: accuracies, macro F1, confusion matrix, log-loss;
 //! * [`BootstrapConfig`]: intervals over whole identities; [`mean_sd_ci95`]: over repeated runs;
+//! * [`paired_verification`], [`paired_mean_difference`], [`delong_test`]: is one run better than another?
 //! * [`Protocol`] and [`evaluate`]: all of these by name, with a result that serialises;
 //! * [`report`]: one HTML file that opens offline.
 //!
@@ -38,11 +39,13 @@
 
 mod bootstrap;
 mod classification;
+mod delong;
 mod elements;
 mod embeddings;
 mod error;
 mod files;
 mod npy;
+mod paired;
 mod pairs;
 mod projection;
 mod protocol;
@@ -56,16 +59,20 @@ mod verification;
 
 pub use bootstrap::{BootstrapConfig, cluster_mean_interval, cluster_weights, percentile_interval};
 pub use classification::{Classification, Confusion};
+pub use delong::{DeLong, DeLongTest, delong, delong_test};
 pub use embeddings::{Embeddings, Logits};
 pub use error::{Error, ErrorKind, Result};
 pub use npy::labels_from_npy;
+pub use paired::{
+    PairClusters, PairedDifference, paired_differences, paired_mean_difference, paired_verification,
+};
 pub use pairs::{Pair, PairList};
 pub use projection::{Projection, principal_plane};
 pub use protocol::{Curves, EvaluateOptions, Evaluation, Protocol, evaluate};
 pub use retrieval::{Retrieval, RetrievalConfig, retrieve};
 pub use roc::{CurvePoint, EqualError, Roc, RocPoint, TarAtFar};
 pub use score::{Score, ScoreHistogram};
-pub use stats::{Summary, mean_sd_ci95};
+pub use stats::{Summary, mean_sd_ci95, normal_cdf, normal_quantile};
 pub use verification::{
     FoldAccuracy, MAX_BOOTSTRAP_PAIRS, ScoredPair, Verification, VerificationConfig, tar_name,
     verify_all_pairs, verify_pairs,
