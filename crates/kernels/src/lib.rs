@@ -34,6 +34,7 @@
 mod activation;
 mod conv;
 mod conv_norm;
+mod conv_transpose;
 mod cpu;
 mod gemm;
 pub mod gradcheck;
@@ -49,11 +50,17 @@ mod rows;
 pub mod safe;
 mod scratch;
 mod simd;
+mod upsample;
+mod weighted;
 
 pub use activation::{Activation, dropout, prelu, relu, softplus};
 pub use conv::{Conv2dConfig, conv2d};
 pub use conv_norm::conv2d_batch_norm_train;
+pub use conv_transpose::{ConvTranspose2dConfig, conv_transpose2d};
 pub use linear::linear;
 pub use loss::{cross_entropy, log_softmax};
 pub use norm::{BatchStats, batch_norm_eval, batch_norm_train};
 pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};
+pub use upsample::{
+    upsample_bilinear2d, upsample_bilinear2d_scale, upsample_nearest2d, upsample_nearest2d_scale,
+};

@@ -93,3 +93,22 @@ pub(crate) fn distance<T: Real>(x: &[T], y: &[T]) -> T {
     let (x, y) = (&x[..n], &y[..n]);
     lanes(n, |i| (x[i] - y[i]) * (x[i] - y[i]))
 }
+
+/// Sums of every channel of maps (images, channels, pixels): over the images, in order, of the
+/// planes' sums.
+pub(crate) fn channels<T: Real>(maps: &[T], channels: usize, pixels: usize) -> Vec<T> {
+    use rayon::prelude::*;
+    (0..channels)
+        .into_par_iter()
+        .map(|channel| {
+            let mut total = T::ZERO;
+            for plane in maps.chunks_exact(pixels).skip(channel).step_by(channels) {
+                total += crate::simd::run(
+                    #[inline(always)]
+                    || sum(plane),
+                );
+            }
+            total
+        })
+        .collect()
+}

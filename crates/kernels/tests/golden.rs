@@ -3,16 +3,22 @@
 #![allow(clippy::unwrap_used)]
 
 use candle::{DType, Device, Result, Tensor, Var};
-use phiz_kernels::{self as k, Activation, Conv2dConfig, pairwise, safe};
+use phiz_kernels::{self as k, Activation, Conv2dConfig, ConvTranspose2dConfig, pairwise, safe};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
+/// The files that the scripts in the fixtures' folder wrote.
+const FILES: [&str; 2] = ["golden.json", "maps.json"];
+
 fn cases() -> Vec<Value> {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../fixtures/kernels/golden.json"
-    );
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/kernels/");
+    FILES
+        .into_iter()
+        .flat_map(|file| {
+            let text = std::fs::read_to_string(format!("{folder}{file}")).unwrap();
+            serde_json::from_str::<Vec<Value>>(&text).unwrap()
+        })
+        .collect()
 }
 
 fn numbers(v: &Value) -> Vec<f64> {
@@ -84,6 +90,17 @@ fn call(case: &Value, inputs: &BTreeMap<String, Tensor>, dtype: DType) -> Result
                 size(options, "padding"),
             )
         }
+        "conv_transpose2d" => {
+            let cfg = ConvTranspose2dConfig {
+                padding: size(options, "padding"),
+                output_padding: size(options, "output_padding"),
+                stride: size(options, "stride"),
+                dilation: size(options, "dilation"),
+                groups: size(options, "groups"),
+            };
+            k::conv_transpose2d(x, get("weight"), inputs.get("bias"), cfg)
+        }
+        "resize" => resize(x, options),
         "global_avg_pool" => k::global_avg_pool(x),
         "log_softmax" => k::log_softmax(x),
         "softmax_last_dim" => safe::softmax_last_dim(x),
@@ -104,6 +121,25 @@ fn call(case: &Value, inputs: &BTreeMap<String, Tensor>, dtype: DType) -> Result
         "sq_distances" => pairwise::sq_distances(x, get("b")),
         "cosine" => pairwise::cosine(x, get("b")),
         other => panic!("unknown function {other}"),
+    }
+}
+
+fn resize(x: &Tensor, options: &Value) -> Result<Tensor> {
+    let align = options["align_corners"].as_bool().unwrap();
+    let nearest = options["mode"] == "nearest";
+    if options["size"].is_array() {
+        let size = numbers(&options["size"]);
+        let size = (size[0] as usize, size[1] as usize);
+        return match nearest {
+            true => k::upsample_nearest2d(x, size),
+            false => k::upsample_bilinear2d(x, size, align),
+        };
+    }
+    let scale = numbers(&options["scale"]);
+    let scale = (scale[0], scale[1]);
+    match nearest {
+        true => k::upsample_nearest2d_scale(x, scale),
+        false => k::upsample_bilinear2d_scale(x, scale, align),
     }
 }
 

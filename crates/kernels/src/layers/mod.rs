@@ -8,10 +8,12 @@
 
 mod batch_norm;
 mod conv;
+mod conv_transpose;
 mod linear;
 mod prelu;
 
 pub use batch_norm::{BatchNorm, BatchNormConfig, batch_norm};
 pub use conv::{Conv2d, conv2d, conv2d_no_bias};
+pub use conv_transpose::{ConvTranspose2d, conv_transpose2d, conv_transpose2d_no_bias};
 pub use linear::{Linear, linear, linear_no_bias};
 pub use prelu::{PRelu, prelu};
