@@ -6,6 +6,11 @@
 //! * [`verify_all_pairs`], [`verify_pairs`]: ROC, AUC, equal error rate, true accept rate at a false accept rate;
 //! * [`retrieve`]: rank-1, R-precision, MAP@R, recall@k, CMC;
 //! * [`Classification`]: accuracies, macro F1, confusion matrix, log-loss;
+//! * [`regression`], [`icc_3_1`]: MSE, MAE, RMSE, SAGR, PCC, CCC, ICC(3,1) of action units, valence and arousal;
+//! * [`LandmarkErrors`]: NME by a named normaliser, failure rate, AUC, CED; [`Sparse2d`], [`Dense3d`],
+//!   [`Reconstruction`]: the three errors of 3D shape that share one name elsewhere;
+//! * [`calibration`]: ECE, Brier score and the reliability diagram;
+//! * [`by_group`], [`verification_by_group`], [`decision_gaps`]: every figure per group, gaps with intervals;
 //! * [`BootstrapConfig`]: intervals over whole identities; [`mean_sd_ci95`]: over repeated runs;
 //! * [`paired_verification`], [`paired_mean_difference`], [`delong_test`]: is one run better than another?
 //! * [`Protocol`] and [`evaluate`]: all of these by name, with a result that serialises;
@@ -38,30 +43,43 @@
 //!   `f1_score(average="macro")` counts it with 0. `log_loss` clips probabilities at the epsilon of their type.
 
 mod bootstrap;
+mod calibration;
 mod classification;
 mod delong;
 mod elements;
 mod embeddings;
 mod error;
+mod fairness;
 mod files;
+mod landmarks;
 mod npy;
 mod paired;
 mod pairs;
 mod projection;
 mod protocol;
+mod regression;
 pub mod report;
 mod retrieval;
 mod roc;
 mod safetensors_file;
 mod score;
+mod shape3d;
 mod stats;
 mod verification;
 
 pub use bootstrap::{BootstrapConfig, cluster_mean_interval, cluster_weights, percentile_interval};
+pub use calibration::{
+    Binning, Calibration, CalibrationConfig, ReliabilityBin, calibration, calibration_of_logits,
+};
 pub use classification::{Classification, Confusion};
 pub use delong::{DeLong, DeLongTest, delong, delong_test};
 pub use embeddings::{Embeddings, Logits};
 pub use error::{Error, ErrorKind, Result};
+pub use fairness::{
+    DecisionGaps, GroupFigure, GroupFigures, GroupVerification, by_group, decision_gaps,
+    verification_by_group,
+};
+pub use landmarks::{FaceBox, LandmarkErrors, LandmarkFigures, Normaliser, exact_ced_area};
 pub use npy::labels_from_npy;
 pub use paired::{
     PairClusters, PairedDifference, paired_differences, paired_mean_difference, paired_verification,
@@ -69,9 +87,11 @@ pub use paired::{
 pub use pairs::{Pair, PairList};
 pub use projection::{Projection, principal_plane};
 pub use protocol::{Curves, EvaluateOptions, Evaluation, Protocol, evaluate};
+pub use regression::{Regression, RegressionColumns, icc_3_1, regression, regression_columns};
 pub use retrieval::{Retrieval, RetrievalConfig, retrieve};
 pub use roc::{CurvePoint, EqualError, Roc, RocPoint, TarAtFar};
 pub use score::{Score, ScoreHistogram};
+pub use shape3d::{Dense3d, Reconstruction, Sparse2d, Sparse2dByYaw, similarity_align};
 pub use stats::{Summary, mean_sd_ci95, normal_cdf, normal_quantile};
 pub use verification::{
     FoldAccuracy, MAX_BOOTSTRAP_PAIRS, ScoredPair, Verification, VerificationConfig, tar_name,
