@@ -1,6 +1,7 @@
 //! Matrix products over strided views, and shared output buffers written from several threads.
 
 use crate::cpu::Real;
+use crate::lower_gemm::{self, Raw};
 use gemm::Parallelism;
 use std::marker::PhantomData;
 
@@ -176,28 +177,18 @@ pub(crate) fn product<T: Real>(
         Threads::One => Parallelism::None,
         Threads::All => Parallelism::Rayon(0),
     };
+    fn raw<P>(data: P, rs: usize, cs: usize) -> Raw<P> {
+        Raw { data, rs, cs }
+    }
     // SAFETY: the views were bounds-checked when made, the dimensions agree by the assertion, and
     // `out` is unique (a mutable borrow or a promise of the caller of `Shared::matrix`).
     unsafe {
-        gemm::gemm(
-            out.rows,
-            out.cols,
-            a.cols,
-            out.data,
-            out.col_stride as isize,
-            out.row_stride as isize,
+        lower_gemm::gemm(
+            (out.rows, out.cols, a.cols),
+            raw(out.data, out.row_stride, out.col_stride),
+            raw(a.data.as_ptr(), a.row_stride, a.col_stride),
+            raw(b.data.as_ptr(), b.row_stride, b.col_stride),
             accumulate,
-            a.data.as_ptr(),
-            a.col_stride as isize,
-            a.row_stride as isize,
-            b.data.as_ptr(),
-            b.col_stride as isize,
-            b.row_stride as isize,
-            T::ONE,
-            T::ONE,
-            false,
-            false,
-            false,
             parallelism,
         );
     }

@@ -8,7 +8,8 @@
 //! everywhere. f32 and f64 on the CPU; on other devices the same functions compose candle's own
 //! operations. Results are a function of inputs and thread count, never of timing.
 //!
-//! Instruction sets (AVX2, AVX-512, NEON) are chosen at run time: no compiler flags are needed.
+//! Instruction sets (AVX2, AVX-512, NEON) are chosen at run time: no compiler flags are needed. The
+//! environment variable `PHIZ_ISA` forces a lower one; see [`isa`].
 //!
 //! ```
 //! use candle::{DType, Device, Tensor};
@@ -38,9 +39,11 @@ mod conv_transpose;
 mod cpu;
 mod gemm;
 pub mod gradcheck;
+pub mod isa;
 pub mod layers;
 mod linear;
 mod loss;
+mod lower_gemm;
 mod max_pool;
 mod norm;
 pub mod pairwise;

@@ -1,4 +1,7 @@
-//! Loops compiled for the instruction set found at run time.
+//! Loops compiled for the instruction set in use.
+
+use crate::isa::{self, InstructionSet};
+use pulp::Simd;
 
 /// A loop body; a type of its own because a closure passed to pulp as it is reaches the dispatched
 /// function through a shim that is not inlined, and so is compiled for the baseline instructions.
@@ -8,14 +11,42 @@ impl<R, F: FnMut() -> R> pulp::WithSimd for Body<F> {
     type Output = R;
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(mut self, _simd: S) -> R {
+    fn with_simd<S: Simd>(mut self, _simd: S) -> R {
         (self.0)()
     }
 }
 
-/// Runs `f` compiled for the widest vectors of this CPU. `f` must be marked `#[inline(always)]`, and so
+/// Runs `f` compiled for the instruction set in use. `f` must be marked `#[inline(always)]`, and so
 /// must everything hot that it calls.
 #[inline(always)]
 pub(crate) fn run<R>(f: impl FnMut() -> R) -> R {
-    pulp::Arch::new().dispatch(Body(f))
+    // Each set is asked for by name: pulp's own dispatch knows AVX2 only with a feature that other
+    // users of pulp in the build do not turn on.
+    let set = isa::current();
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    {
+        if set == InstructionSet::Avx512
+            && let Some(simd) = pulp::x86::V4::try_new()
+        {
+            return simd_run(simd, f);
+        }
+        if set == InstructionSet::Avx2
+            && let Some(simd) = pulp::x86::V3::try_new()
+        {
+            return simd_run(simd, f);
+        }
+    }
+    #[cfg(target_arch = "aarch64")]
+    if set == InstructionSet::Neon
+        && let Some(simd) = pulp::aarch64::Neon::try_new()
+    {
+        return simd_run(simd, f);
+    }
+    let _ = set;
+    simd_run(pulp::Scalar::new(), f)
+}
+
+#[inline(always)]
+fn simd_run<S: Simd, R>(simd: S, f: impl FnMut() -> R) -> R {
+    Simd::vectorize(simd, Body(f))
 }

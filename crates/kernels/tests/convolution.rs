@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use candle::{DType, Device, Result, Tensor, Var};
 use phiz_kernels::{Conv2dConfig, conv2d};
 
@@ -216,4 +218,9 @@ fn same_bits_every_time() -> Result<()> {
         assert!(run()? == first);
     }
     Ok(())
+}
+
+#[test]
+fn passes_on_every_instruction_set() {
+    common::pass_on_every_instruction_set();
 }

@@ -161,3 +161,18 @@ fn the_rest() {
     let negative = Tensor::new(&[0i64, -1], &Device::Cpu).unwrap();
     fails(k::cross_entropy(&x, &negative, 0.0), "target -1");
 }
+
+#[test]
+fn an_unknown_instruction_set_is_named() {
+    let program = std::env::current_exe().unwrap();
+    let output = std::process::Command::new(program)
+        .env("PHIZ_ISA", "sse9")
+        .args(["--exact", "convolution"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        !output.status.success() && text.contains("PHIZ_ISA: \"sse9\" is not an instruction set"),
+        "{text}"
+    );
+}

@@ -1,6 +1,8 @@
 //! Vectorised max pooling against a search of every window; the fused convolution and norm against
 //! the two ops one after the other.
 
+mod common;
+
 use candle::{DType, Device, Result, Tensor, Var};
 use phiz_kernels::{
     Activation, Conv2dConfig, batch_norm_train, conv2d, conv2d_batch_norm_train, max_pool2d,
@@ -161,4 +163,9 @@ fn fused_convolution_and_norm_name_what_is_wrong() -> Result<()> {
     let error = run(&zeros(&[1, 3, 3, 3])?, &k, 4).unwrap_err().to_string();
     assert!(error.contains("more than one value"), "{error}");
     Ok(())
+}
+
+#[test]
+fn passes_on_every_instruction_set() {
+    common::pass_on_every_instruction_set();
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use candle::{DType, Device, Result, Tensor, Var};
 use phiz_kernels::{self as k, Activation, Conv2dConfig, ConvTranspose2dConfig, pairwise, safe};
 use serde_json::Value;
@@ -226,4 +228,9 @@ fn f64_matches_pytorch_on_strided_inputs() -> Result<()> {
 #[test]
 fn f32_stays_close_to_pytorch_in_f64() -> Result<()> {
     run(DType::F32, 2e-5, false)
+}
+
+#[test]
+fn passes_on_every_instruction_set() {
+    common::pass_on_every_instruction_set();
 }

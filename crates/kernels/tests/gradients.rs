@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use candle::{Device, Result, Tensor, Var};
 use phiz_kernels::gradcheck::{check, every_variable_has_gradient};
 use phiz_kernels::{self as k, Activation, Conv2dConfig, pairwise, safe};
@@ -291,4 +293,9 @@ fn check_reports_wrong_and_missing_gradients() -> Result<()> {
         .to_string();
     assert!(message.contains("a is not finite"), "{message}");
     Ok(())
+}
+
+#[test]
+fn passes_on_every_instruction_set() {
+    common::pass_on_every_instruction_set();
 }

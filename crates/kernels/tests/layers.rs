@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use candle::{DType, Device, Result, Tensor, Var};
 use candle_nn::{Module, ModuleT, VarBuilder, VarMap};
 use phiz_kernels::gradcheck::every_variable_has_gradient;
@@ -163,4 +165,9 @@ fn dropout_depends_on_its_seed_alone() -> Result<()> {
     assert!(flat(1.0, 1)?.iter().all(|&v| v == 0.0));
     assert!(flat(0.0, 1)?.iter().all(|&v| v == 1.0));
     Ok(())
+}
+
+#[test]
+fn passes_on_every_instruction_set() {
+    common::pass_on_every_instruction_set();
 }

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use candle::{DType, Device, Result, Tensor, Var};
 use phiz_kernels::gradcheck::check;
 use phiz_kernels::{self as k, ConvTranspose2dConfig, layers};
@@ -272,4 +274,9 @@ fn the_layer_has_pytorch_names_and_every_parameter_a_gradient() -> Result<()> {
     let fails = layers::conv_transpose2d_no_bias(4, 5, 2, config(2, 0, 0, 1, 2), vb.pp("no"));
     assert!(fails.unwrap_err().to_string().contains("do not divide"));
     Ok(())
+}
+
+#[test]
+fn passes_on_every_instruction_set() {
+    common::pass_on_every_instruction_set();
 }
