@@ -42,28 +42,38 @@
 //!   `balanced_accuracy_score` warns about a class that is predicted but never occurs and leaves it out, while
 //!   `f1_score(average="macro")` counts it with 0. `log_loss` clips probabilities at the epsilon of their type.
 
+mod all_pairs;
 mod bootstrap;
 mod calibration;
 mod classification;
+mod conditions;
 mod delong;
 mod elements;
 mod embeddings;
 mod error;
 mod fairness;
 mod files;
+mod folds;
+mod hardest;
 mod landmarks;
+mod nearest;
 mod npy;
+mod ordered;
 mod paired;
 mod pairs;
+mod products;
 mod projection;
 mod protocol;
+mod ranks;
 mod regression;
 pub mod report;
 mod retrieval;
 mod roc;
 mod safetensors_file;
 mod score;
+mod screen;
 mod shape3d;
+mod simd;
 mod stats;
 mod verification;
 
@@ -72,6 +82,7 @@ pub use calibration::{
     Binning, Calibration, CalibrationConfig, ReliabilityBin, calibration, calibration_of_logits,
 };
 pub use classification::{Classification, Confusion};
+pub use conditions::{Condition, PairKind, Relation};
 pub use delong::{DeLong, DeLongTest, delong, delong_test};
 pub use embeddings::{Embeddings, Logits};
 pub use error::{Error, ErrorKind, Result};
@@ -79,7 +90,10 @@ pub use fairness::{
     DecisionGaps, GroupFigure, GroupFigures, GroupVerification, by_group, decision_gaps,
     verification_by_group,
 };
+pub use folds::{FoldAccuracy, FoldRule, Validation, verify_folds};
+pub use hardest::ScoredPair;
 pub use landmarks::{FaceBox, LandmarkErrors, LandmarkFigures, Normaliser, exact_ced_area};
+pub use nearest::{Neighbours, nearest};
 pub use npy::labels_from_npy;
 pub use paired::{
     PairClusters, PairedDifference, paired_differences, paired_mean_difference, paired_verification,
@@ -88,12 +102,12 @@ pub use pairs::{Pair, PairList};
 pub use projection::{Projection, principal_plane};
 pub use protocol::{Curves, EvaluateOptions, Evaluation, Protocol, evaluate};
 pub use regression::{Regression, RegressionColumns, icc_3_1, regression, regression_columns};
-pub use retrieval::{Retrieval, RetrievalConfig, retrieve};
-pub use roc::{CurvePoint, EqualError, Roc, RocPoint, TarAtFar};
+pub use retrieval::{ClassRetrieval, Retrieval, RetrievalConfig, retrieve};
+pub use roc::{CurvePoint, DetPoint, EqualError, Roc, RocPoint, TarAtFar};
 pub use score::{Score, ScoreHistogram};
 pub use shape3d::{Dense3d, Reconstruction, Sparse2d, Sparse2dByYaw, similarity_align};
 pub use stats::{Summary, mean_sd_ci95, normal_cdf, normal_quantile};
 pub use verification::{
-    FoldAccuracy, MAX_BOOTSTRAP_PAIRS, ScoredPair, Verification, VerificationConfig, tar_name,
-    verify_all_pairs, verify_pairs,
+    MAX_BOOTSTRAP_PAIRS, Operating, ThresholdRule, Verification, VerificationConfig, score_pairs,
+    tar_name, verify_all_pairs, verify_pairs,
 };

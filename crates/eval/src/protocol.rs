@@ -12,13 +12,13 @@ use crate::bootstrap::BootstrapConfig;
 use crate::classification::{Classification, Confusion};
 use crate::embeddings::Embeddings;
 use crate::error::{Error, Result};
+use crate::hardest::ScoredPair;
 use crate::pairs::PairList;
 use crate::retrieval::{Retrieval, RetrievalConfig, retrieve};
 use crate::roc::CurvePoint;
 use crate::score::{Score, ScoreHistogram};
 use crate::verification::{
-    MAX_BOOTSTRAP_PAIRS, ScoredPair, Verification, VerificationConfig, tar_name, verify_all_pairs,
-    verify_pairs,
+    MAX_BOOTSTRAP_PAIRS, Verification, VerificationConfig, tar_name, verify_all_pairs, verify_pairs,
 };
 
 /// A named way of judging embeddings.
@@ -278,6 +278,7 @@ fn verification_config(options: &EvaluateOptions) -> VerificationConfig {
         fars: options.fars.clone(),
         bootstrap: options.bootstrap,
         hardest: options.hardest,
+        ..Default::default()
     }
 }
 

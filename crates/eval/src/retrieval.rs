@@ -1,17 +1,15 @@
 //! One against all others: is the nearest other image of the same identity?
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use rayon::prelude::*;
+use serde::Serialize;
 
 use crate::bootstrap::{BootstrapConfig, cluster_mean_interval, dense_codes};
 use crate::embeddings::Embeddings;
 use crate::error::{Error, Result};
-use crate::score::{Score, Scorer};
-
-/// Queries scored at once: 64 rows of 20,000 scores are 10 MB a thread.
-const BLOCK: usize = 64;
+use crate::ranks::{Grouped, Ranking};
+use crate::score::{Measure, Score, Side};
 
 /// How to retrieve.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +22,8 @@ pub struct RetrievalConfig {
     pub cmc: usize,
     /// Intervals over the identities of the queries (the gallery stays); `None` leaves them out.
     pub bootstrap: Option<BootstrapConfig>,
+    /// Rows that are queries; the gallery is the whole table all the same. Default `None`: all of them.
+    pub queries: Option<Vec<usize>>,
 }
 
 impl Default for RetrievalConfig {
@@ -33,11 +33,31 @@ impl Default for RetrievalConfig {
             ks: vec![1, 5, 10],
             cmc: 20,
             bootstrap: Some(BootstrapConfig::default()),
+            queries: None,
         }
     }
 }
 
-/// The result of the retrieval protocol; every sample queries all others.
+/// Figures of the queries of one identity, each a mean over them.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ClassRetrieval {
+    /// The label.
+    pub label: u32,
+    /// Its queries.
+    pub queries: usize,
+    /// As in [`Retrieval`].
+    pub rank1: f64,
+    /// As in [`Retrieval`].
+    pub r_precision: f64,
+    /// As in [`Retrieval`].
+    pub map: f64,
+    /// As in [`Retrieval`].
+    pub map_at_r: f64,
+    /// As in [`Retrieval`].
+    pub mean_reciprocal_rank: f64,
+}
+
+/// The result of the retrieval protocol. Figures are micro averages, over queries, unless they say macro.
 #[derive(Debug, Clone)]
 pub struct Retrieval {
     /// Queries that count: those with at least one other image of their identity.
@@ -48,6 +68,8 @@ pub struct Retrieval {
     pub rank1: f64,
     /// Mean of hits in the first R over R, R the number of other images of the query's identity.
     pub r_precision: f64,
+    /// Mean over queries of the average precision: (1/R) sum over all ranks i of hit_i x precision@i.
+    pub map: f64,
     /// Mean of (1/R) sum over i <= R of hit_i x precision@i (Musgrave et al. 2020).
     pub map_at_r: f64,
     /// Mean of 1 / rank of the first hit.
@@ -56,6 +78,8 @@ pub struct Retrieval {
     pub recall: Vec<(usize, f64)>,
     /// Cumulative match curve: element k-1 is the share of queries with a hit in the first k.
     pub cmc: Vec<f64>,
+    /// The same means for each identity, in ascending order of the label.
+    pub per_class: Vec<ClassRetrieval>,
     /// Bootstrap intervals by metric name.
     pub intervals: BTreeMap<String, [f64; 2]>,
 }
@@ -63,15 +87,46 @@ pub struct Retrieval {
 /// What one query gives.
 #[derive(Clone, Copy)]
 struct Query {
-    first_hit: usize,
+    code: u32,
+    first_hit: u32,
     r_precision: f64,
+    ap: f64,
     ap_at_r: f64,
+}
+
+impl Query {
+    /// From the ranks of all relevant samples, ascending.
+    fn new(code: u32, ranks: &[u32]) -> Self {
+        let relevant = ranks.len() as f64;
+        let (mut hits, mut ap, mut ap_at_r) = (0.0, 0.0, 0.0);
+        for (i, &rank) in ranks.iter().enumerate() {
+            let precision = (i + 1) as f64 / f64::from(rank);
+            ap += precision;
+            if rank as usize <= ranks.len() {
+                hits += 1.0;
+                ap_at_r += precision;
+            }
+        }
+        Self {
+            code,
+            first_hit: ranks.first().copied().unwrap_or(u32::MAX),
+            r_precision: hits / relevant,
+            ap: ap / relevant,
+            ap_at_r: ap_at_r / relevant,
+        }
+    }
 }
 
 /// Ranks all other samples for each sample, nearest first; equal scores in the order of their rows.
 ///
+/// The other samples are not sorted: those of the query's identity are, and the rest is counted against them, in f32
+/// products with a proven margin and f64 inside it. So the figures are exactly those of f64 scores. Memory beside the
+/// table: half a megabyte a thread, 20 bytes for each genuine pair (in batches of 4 million), and an f32 copy of the
+/// table where that is below 256 MB; a table on disk ([`Embeddings::map`]) is never held whole.
+///
 /// Names and definitions follow pytorch-metric-learning's `AccuracyCalculator` (`precision_at_1` = `rank1`,
-/// `r_precision`, `mean_average_precision_at_r`, `mean_reciprocal_rank`; lone queries dropped, mean over queries).
+/// `r_precision`, `mean_average_precision` with all neighbours, `mean_average_precision_at_r`, `mean_reciprocal_rank`;
+/// lone queries dropped, mean over queries; `macro_` figures as its `avg_of_avgs`).
 /// `recall@k` is the share of queries with a hit, as in the metric-learning literature and as CMC, not the share of
 /// relevant images found.
 ///
@@ -99,34 +154,59 @@ pub fn retrieve(
             "no identity has two images ({n} images of {identities} identities): nothing to retrieve"
         )));
     }
-    let order: Vec<usize> = (0..n).collect();
-    let scorer = Scorer::new(embeddings, config.score, &order);
-    let blocks: Vec<usize> = (0..n).step_by(BLOCK).collect();
-    let found: Vec<Vec<(u32, Query)>> = blocks
-        .par_iter()
-        .map(|&start| {
-            let rows = start..(start + BLOCK).min(n);
-            // Transposed: the scores of one query are one column.
-            let scores = scorer.tile(0..n, rows.clone());
-            let mut others: Vec<(f64, u32)> = Vec::with_capacity(n);
-            rows.zip(scores.column_iter())
-                .filter(|&(i, _)| sizes[codes[i] as usize] > 1)
-                .map(|(i, column)| {
-                    others.clear();
-                    others.extend(
-                        column
-                            .iter()
-                            .enumerate()
-                            .filter(|&(j, _)| j != i)
-                            .map(|(j, &s)| (s, j as u32)),
-                    );
-                    let relevant = sizes[codes[i] as usize] - 1;
-                    (codes[i], rank(&mut others, relevant, &codes, codes[i]))
-                })
-                .collect()
+    if let Some(&bad) = config.queries.iter().flatten().find(|&&q| q >= n) {
+        return Err(Error::shape(format!(
+            "query {bad} is past the end of {n} embeddings"
+        )));
+    }
+    let mut order: Vec<u32> = (0..n as u32).collect();
+    order.sort_by_key(|&i| codes[i as usize]);
+    let mut places: Vec<Range<usize>> = Vec::with_capacity(identities);
+    for &size in &sizes {
+        let start = places.last().map_or(0, |r| r.end);
+        places.push(start..start + size);
+    }
+    let grouped = |order: Vec<u32>| -> Result<Grouped<'_>> {
+        Ok(Grouped {
+            codes: order.iter().map(|&i| codes[i as usize]).collect(),
+            side: Side::new(embeddings, order, config.score)?,
         })
-        .collect();
-    let (clusters, queries): (Vec<u32>, Vec<Query>) = found.into_iter().flatten().unzip();
+    };
+    let gallery = grouped(order.clone())?;
+    let chosen = match &config.queries {
+        None => None,
+        Some(rows) => {
+            let mut rows: Vec<u32> = rows.iter().map(|&r| r as u32).collect();
+            rows.sort_by_key(|&i| (codes[i as usize], i));
+            rows.dedup();
+            Some(grouped(rows)?)
+        }
+    };
+    let asked = chosen.as_ref().map_or(n, |c| c.side.len());
+    let ranking = Ranking {
+        queries: chosen.as_ref().unwrap_or(&gallery),
+        gallery: &gallery,
+        places,
+        measure: Measure::new(config.score, gallery.side.largest_norm()),
+        same_table: true,
+        symmetric: chosen.is_none(),
+    };
+    let found: Vec<Query> =
+        ranking.map(|place, ranks| Query::new(ranking.queries.codes[place], ranks));
+    if found.is_empty() {
+        return Err(Error::degenerate(format!(
+            "none of the {asked} queries has another image of its identity: nothing to retrieve"
+        )));
+    }
+    let labels_by_code: Vec<u32> = {
+        let mut distinct = labels.to_vec();
+        distinct.sort_unstable();
+        distinct.dedup();
+        distinct
+    };
+    let per_class = by_class(&found, &labels_by_code);
+    let queries = found;
+    let clusters: Vec<u32> = queries.iter().map(|q| q.code).collect();
 
     let count = queries.len() as f64;
     let columns: Vec<(String, Vec<f64>)> = {
@@ -137,13 +217,14 @@ pub fn retrieve(
                 column(&|q| f64::from(q.first_hit == 1)),
             ),
             ("r_precision".to_string(), column(&|q| q.r_precision)),
+            ("map".to_string(), column(&|q| q.ap)),
             ("map@r".to_string(), column(&|q| q.ap_at_r)),
-            ("mrr".to_string(), column(&|q| 1.0 / q.first_hit as f64)),
+            ("mrr".to_string(), column(&|q| 1.0 / f64::from(q.first_hit))),
         ];
         for &k in &config.ks {
             columns.push((
                 format!("recall@{k}"),
-                column(&|q| f64::from(q.first_hit <= k)),
+                column(&|q| f64::from(q.first_hit as usize <= k)),
             ));
         }
         columns
@@ -164,9 +245,10 @@ pub fn retrieve(
     }
     Ok(Retrieval {
         queries: queries.len(),
-        lone: n - queries.len(),
+        lone: asked - queries.len(),
         rank1: mean("rank1"),
         r_precision: mean("r_precision"),
+        map: mean("map"),
         map_at_r: mean("map@r"),
         mean_reciprocal_rank: mean("mrr"),
         recall: config
@@ -175,56 +257,63 @@ pub fn retrieve(
             .map(|&k| (k, mean(&format!("recall@{k}"))))
             .collect(),
         cmc: (1..=config.cmc.min(n - 1))
-            .map(|k| queries.iter().filter(|q| q.first_hit <= k).count() as f64 / count)
+            .map(|k| {
+                let hits = queries.iter().filter(|q| q.first_hit as usize <= k);
+                hits.count() as f64 / count
+            })
             .collect(),
+        per_class,
         intervals,
     })
 }
 
-fn nearer(x: &(f64, u32), y: &(f64, u32)) -> Ordering {
-    y.0.total_cmp(&x.0).then(x.1.cmp(&y.1))
-}
-
-/// Ranks one query's candidates; `relevant` of them are of its identity.
-fn rank(others: &mut [(f64, u32)], relevant: usize, codes: &[u32], own: u32) -> Query {
-    let is_hit = |o: &(f64, u32)| codes[o.1 as usize] == own;
-    let best = others
-        .iter()
-        .filter(|o| is_hit(o))
-        .min_by(|x, y| nearer(x, y))
-        .copied();
-    let first_hit = best.map_or(usize::MAX, |best| {
-        1 + others.iter().filter(|o| nearer(o, &best).is_lt()).count()
-    });
-    if relevant < others.len() {
-        others.select_nth_unstable_by(relevant, nearer);
-    }
-    let top = others.get_mut(..relevant).unwrap_or(&mut []);
-    top.sort_unstable_by(nearer);
-    let (mut hits, mut sum) = (0.0, 0.0);
-    for (i, other) in top.iter().enumerate() {
-        if is_hit(other) {
-            hits += 1.0;
-            sum += hits / (i + 1) as f64;
-        }
-    }
-    Query {
-        first_hit,
-        r_precision: hits / relevant as f64,
-        ap_at_r: sum / relevant as f64,
-    }
+/// Means over the queries of each identity; queries are grouped by code.
+fn by_class(queries: &[Query], labels: &[u32]) -> Vec<ClassRetrieval> {
+    queries
+        .chunk_by(|x, y| x.code == y.code)
+        .filter_map(|group| {
+            let first = group.first()?;
+            let mean =
+                |f: &dyn Fn(&Query) -> f64| group.iter().map(f).sum::<f64>() / group.len() as f64;
+            Some(ClassRetrieval {
+                label: labels.get(first.code as usize).copied()?,
+                queries: group.len(),
+                rank1: mean(&|q| f64::from(q.first_hit == 1)),
+                r_precision: mean(&|q| q.r_precision),
+                map: mean(&|q| q.ap),
+                map_at_r: mean(&|q| q.ap_at_r),
+                mean_reciprocal_rank: mean(&|q| 1.0 / f64::from(q.first_hit)),
+            })
+        })
+        .collect()
 }
 
 impl Retrieval {
-    /// Metric names to values: `rank1`, `precision@1` (the same figure), `r_precision`, `map@r`, `mrr`, `recall@k`.
+    /// Metric names to values: `rank1`, `precision@1` (the same figure), `r_precision`, `map`, `map@r`, `mrr`,
+    /// `recall@k`, and `macro_precision@1`, `macro_r_precision`, `macro_map`, `macro_map@r`, `macro_mrr`, the means over
+    /// identities of each identity's mean.
     pub fn metrics(&self) -> BTreeMap<String, f64> {
         let mut out = BTreeMap::from([
             ("rank1".to_string(), self.rank1),
             ("precision@1".to_string(), self.rank1),
             ("r_precision".to_string(), self.r_precision),
+            ("map".to_string(), self.map),
             ("map@r".to_string(), self.map_at_r),
             ("mrr".to_string(), self.mean_reciprocal_rank),
         ]);
+        let classes = self.per_class.len() as f64;
+        let mean = |f: &dyn Fn(&ClassRetrieval) -> f64| {
+            self.per_class.iter().map(f).sum::<f64>() / classes
+        };
+        for (name, value) in [
+            ("precision@1", mean(&|c| c.rank1)),
+            ("r_precision", mean(&|c| c.r_precision)),
+            ("map", mean(&|c| c.map)),
+            ("map@r", mean(&|c| c.map_at_r)),
+            ("mrr", mean(&|c| c.mean_reciprocal_rank)),
+        ] {
+            out.insert(format!("macro_{name}"), value);
+        }
         for (k, value) in &self.recall {
             out.insert(format!("recall@{k}"), *value);
         }
@@ -246,6 +335,7 @@ mod tests {
             ks: vec![1, 2],
             cmc: 4,
             bootstrap: None,
+            queries: None,
         };
         let r = retrieve(&table, &labels, &config).unwrap();
         // Rankings: 0: 1a 2b 3a 4b -> hits 1,0; 1: 0a 2b 3a 4b -> 1,0; 2: 3a 1a 0a 4b (2.1 < 2.9) -> first hit 4;
@@ -255,6 +345,12 @@ mod tests {
         assert!((r.r_precision - (0.5 + 0.5 + 0.0 + 0.5 + 0.0) / 5.0).abs() < 1e-15);
         assert!((r.map_at_r - (0.5 + 0.5 + 0.0 + 0.25 + 0.0) / 5.0).abs() < 1e-15);
         assert!((r.mean_reciprocal_rank - (1.0 + 1.0 + 0.25 + 0.5 + 0.5) / 5.0).abs() < 1e-15);
+        // Ranks of the hits: 1,3; 1,3; 4; 2,4; 2.
+        let map = (0.5 * (1.0 + 2.0 / 3.0) * 2.0 + 0.25 + 0.5 * (0.5 + 0.5) + 0.5) / 5.0;
+        assert!((r.map - map).abs() < 1e-15);
+        assert_eq!(r.per_class.len(), 2);
+        assert!((r.per_class[1].rank1 - 0.0).abs() < 1e-15);
+        assert!((r.metrics()["macro_precision@1"] - (2.0 / 3.0 + 0.0) / 2.0).abs() < 1e-15);
         assert_eq!(r.cmc, vec![0.4, 0.8, 0.8, 1.0]);
         assert_eq!(r.recall, vec![(1, 0.4), (2, 0.8)]);
     }

@@ -1,13 +1,16 @@
 //! The exact receiver operating characteristic of two sets of scores.
 //!
-//! A pair is accepted when its score is at least a threshold. The curve is held without binning: the scores of the
-//! smaller set are kept, and of the other set only how many fall on each kept value and between two neighbours. Between
-//! two kept values one rate stands still, so the curve, its area and every rate read from it are exact, while the larger
-//! set (200 million impostor pairs of 20,000 images) is never stored.
+//! A pair is accepted when its score is at least a threshold. The curve is held without binning. Lists of scores are
+//! sorted and every distinct score is held. Of all pairs of a table the scores of the smaller set are kept, and of the
+//! other set only how many fall on each kept value and between two neighbours. Between two kept values one rate stands
+//! still, so the curve, its area and every rate read from it are exact, while the larger set (200 million impostor
+//! pairs of 20,000 images) is never stored.
 
+use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::ordered::{Run, key, merge, merge_runs, sorted_keys};
 
 /// One point of the curve: what is accepted at `threshold`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -53,6 +56,17 @@ pub struct CurvePoint {
     pub tar: f64,
 }
 
+/// A point of the detection error trade-off.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct DetPoint {
+    /// False accept rate.
+    pub far: f64,
+    /// False reject rate, 1 - TAR.
+    pub frr: f64,
+    /// Scores at or above this are accepted.
+    pub threshold: f64,
+}
+
 /// The exact curve.
 ///
 /// ```
@@ -63,14 +77,25 @@ pub struct CurvePoint {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Roc {
-    index: ScoreIndex,
-    /// How many kept scores have each value.
-    kept: Vec<u32>,
-    /// Of the other set: slot 2k+1 counts scores equal to value k, slot 2k those between values k-1 and k.
-    slots: Vec<u32>,
-    kept_is_genuine: bool,
+    steps: Steps,
     genuine: u64,
     impostor: u64,
+}
+
+/// What lies on each value of the score.
+#[derive(Debug, Clone)]
+enum Steps {
+    /// Every distinct score, in runs that ascend from one to the next.
+    Listed(Vec<Run>),
+    /// Every distinct score of one set, and how many of the other fall on it and below it.
+    Counted {
+        values: Vec<f64>,
+        /// How many kept scores have each value.
+        kept: Vec<u32>,
+        /// Of the other set: slot 2k+1 counts scores equal to value k, slot 2k those between values k-1 and k.
+        slots: Vec<u32>,
+        kept_is_genuine: bool,
+    },
 }
 
 /// Distinct values in ascending order with a table that finds a score's slot in about one step.
@@ -143,30 +168,21 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// Sorts and counts; `scores` is consumed to keep one copy only.
-    pub(crate) fn new(mut scores: Vec<f64>) -> Self {
-        use rayon::slice::ParallelSliceMut;
-        // -0.0 and 0.0 are one value; `total_cmp` alone would split them.
-        for score in &mut scores {
-            *score += 0.0;
-        }
-        scores.par_sort_unstable_by(f64::total_cmp);
-        let mut counts: Vec<u32> = Vec::new();
-        let mut last = f64::NAN;
-        for &score in &scores {
-            if score == last
-                && let Some(count) = counts.last_mut()
-            {
-                *count += 1;
-            } else {
-                counts.push(1);
-                last = score;
-            }
-        }
-        scores.dedup();
+    /// Sorts and counts; `scores` is consumed to keep one copy only. `thresholds` become values of their own with no
+    /// kept score on them, so that the curve is exact at each of them.
+    pub(crate) fn new(scores: Vec<f64>, thresholds: &[f64]) -> Self {
+        let keys = sorted_keys(&scores);
+        drop(scores);
+        let mut extra: Vec<u64> = thresholds
+            .iter()
+            .filter(|t| t.is_finite())
+            .map(|&t| key(t))
+            .collect();
+        extra.sort_unstable();
+        let merged = merge(&keys, &extra);
         Self {
-            index: ScoreIndex::new(scores),
-            counts,
+            index: ScoreIndex::new(merged.values),
+            counts: merged.first,
         }
     }
 
@@ -179,10 +195,12 @@ impl Kept {
             (other, kept)
         };
         Roc {
-            index: self.index,
-            kept: self.counts,
-            slots,
-            kept_is_genuine,
+            steps: Steps::Counted {
+                values: self.index.values,
+                kept: self.counts,
+                slots,
+                kept_is_genuine,
+            },
             genuine,
             impostor,
         }
@@ -191,6 +209,9 @@ impl Kept {
 
 impl Roc {
     /// The curve of two lists of scores (larger is more alike).
+    ///
+    /// Both are sorted as integers on all cores; 16 bytes a distinct score stay, and 8 more a score are needed while
+    /// they are sorted.
     ///
     /// # Errors
     /// When either list is empty, a score is NaN or infinite, or there are more than 2^32 - 1 scores.
@@ -201,7 +222,7 @@ impl Roc {
                     "no {name} pair: a ROC needs pairs of one and of different identities"
                 )));
             }
-            if let Some(at) = scores.iter().position(|s| !s.is_finite()) {
+            if let Some(at) = scores.par_iter().position_first(|s| !s.is_finite()) {
                 return Err(
                     Error::value("a score is NaN or infinite").record(format!("{name} pair {at}"))
                 );
@@ -210,20 +231,35 @@ impl Roc {
         if genuine.len() + impostor.len() > u32::MAX as usize {
             return Err(Error::too_large("more than 4294967295 pairs"));
         }
-        let kept_is_genuine = genuine.len() <= impostor.len();
-        let (kept, other) = if kept_is_genuine {
-            (genuine, impostor)
-        } else {
-            (impostor, genuine)
-        };
-        let kept = Kept::new(kept.to_vec());
-        let mut slots = vec![0u32; kept.index.slots()];
-        for &score in other {
-            if let Some(slot) = slots.get_mut(kept.index.slot(score)) {
-                *slot += 1;
-            }
+        Ok(Self {
+            steps: Steps::Listed(merge_runs(&sorted_keys(genuine), &sorted_keys(impostor))),
+            genuine: genuine.len() as u64,
+            impostor: impostor.len() as u64,
+        })
+    }
+
+    /// The curve of one list of scores, `same[i]` saying whether pair i is genuine.
+    ///
+    /// # Errors
+    /// When the lengths differ, and as [`Roc::from_scores`].
+    pub fn from_labelled(scores: &[f64], same: &[bool]) -> Result<Self> {
+        if scores.len() != same.len() {
+            return Err(Error::shape(format!(
+                "{} scores, but {} labels of pairs",
+                scores.len(),
+                same.len()
+            )));
         }
-        Ok(kept.into_roc(slots, kept_is_genuine))
+        if let Some(at) = scores.par_iter().position_first(|s| !s.is_finite()) {
+            return Err(Error::value("a score is NaN or infinite").record(format!("pair {at}")));
+        }
+        let of = |wanted: bool| -> Vec<f64> {
+            let both = scores.iter().zip(same);
+            both.filter(|&(_, &s)| s == wanted)
+                .map(|(&score, _)| score)
+                .collect()
+        };
+        Self::from_scores(&of(true), &of(false))
     }
 
     /// Number of genuine pairs.
@@ -238,41 +274,86 @@ impl Roc {
 
     /// Visits the corners of the curve from "nothing accepted" to "all accepted".
     pub fn walk(&self, mut visit: impl FnMut(RocPoint)) {
-        let (mut kept, mut other) = (0u64, 0u64);
-        let mut emit = |threshold, kept, other| {
-            let (true_accepts, false_accepts) = if self.kept_is_genuine {
-                (kept, other)
-            } else {
-                (other, kept)
-            };
-            visit(RocPoint {
-                threshold,
-                true_accepts,
-                false_accepts,
-            });
-        };
-        emit(f64::INFINITY, 0, 0);
-        for (k, (&value, &count)) in self.index.values.iter().zip(&self.kept).enumerate().rev() {
-            let between = u64::from(self.slots.get(2 * k + 2).copied().unwrap_or(0));
-            if between > 0 {
-                other += between;
-                emit(value.next_up(), kept, other);
+        visit(RocPoint {
+            threshold: f64::INFINITY,
+            true_accepts: 0,
+            false_accepts: 0,
+        });
+        match &self.steps {
+            Steps::Listed(runs) => {
+                let (mut true_accepts, mut false_accepts) = (0, 0);
+                for run in runs.iter().rev() {
+                    let steps = run.values.iter().zip(&run.first).zip(&run.second);
+                    for ((&threshold, &genuine), &impostor) in steps.rev() {
+                        true_accepts += u64::from(genuine);
+                        false_accepts += u64::from(impostor);
+                        visit(RocPoint {
+                            threshold,
+                            true_accepts,
+                            false_accepts,
+                        });
+                    }
+                }
             }
-            kept += u64::from(count);
-            other += u64::from(self.slots.get(2 * k + 1).copied().unwrap_or(0));
-            emit(value, kept, other);
-        }
-        let below = u64::from(self.slots.first().copied().unwrap_or(0));
-        if below > 0 {
-            emit(f64::NEG_INFINITY, kept, other + below);
+            Steps::Counted {
+                values,
+                kept,
+                slots,
+                kept_is_genuine,
+            } => walk_counted(values, kept, slots, *kept_is_genuine, visit),
         }
     }
 
-    fn far(&self, point: RocPoint) -> f64 {
+    /// What is accepted at `threshold`.
+    ///
+    /// `None` where the curve was counted (all pairs of a table) and scores of the larger set lie between the threshold
+    /// and its neighbours; thresholds named in [`VerificationConfig::thresholds`](crate::VerificationConfig::thresholds)
+    /// are always held.
+    pub fn at(&self, threshold: f64) -> Option<RocPoint> {
+        let sum = |counts: Option<&[u32]>| -> u64 {
+            counts.unwrap_or(&[]).iter().map(|&c| u64::from(c)).sum()
+        };
+        let (true_accepts, false_accepts) = match &self.steps {
+            Steps::Listed(runs) => runs.iter().fold((0, 0), |(genuine, impostor), run| {
+                let from = run.values.partition_point(|&v| v < threshold);
+                (
+                    genuine + sum(run.first.get(from..)),
+                    impostor + sum(run.second.get(from..)),
+                )
+            }),
+            Steps::Counted {
+                values,
+                kept,
+                slots,
+                kept_is_genuine,
+            } => {
+                let from = values.partition_point(|&v| v < threshold);
+                let held = values.get(from) == Some(&threshold);
+                if !held && slots.get(2 * from).is_some_and(|&c| c > 0) {
+                    return None;
+                }
+                let (kept, other) = (sum(kept.get(from..)), sum(slots.get(2 * from + 1..)));
+                if *kept_is_genuine {
+                    (kept, other)
+                } else {
+                    (other, kept)
+                }
+            }
+        };
+        Some(RocPoint {
+            threshold,
+            true_accepts,
+            false_accepts,
+        })
+    }
+
+    /// The false accept rate of a point.
+    pub fn far(&self, point: RocPoint) -> f64 {
         point.false_accepts as f64 / self.impostor as f64
     }
 
-    fn tar(&self, point: RocPoint) -> f64 {
+    /// The true accept rate of a point.
+    pub fn tar(&self, point: RocPoint) -> f64 {
         point.true_accepts as f64 / self.genuine as f64
     }
 
@@ -359,6 +440,91 @@ impl Roc {
         })
     }
 
+    /// The true accept rate at the point of the curve whose false accept rate is *nearest* to `target`, of equally near
+    /// ones the last: insightface's rule for IJB.
+    ///
+    /// The points are those of scikit-learn's `roc_curve` with its default `drop_intermediate=True`, which leaves out
+    /// a point when the steps to it and from it are equal. The rate may exceed the target; with few impostors it is
+    /// the rate without any false accept. `None` for a curve that was counted (all pairs), as single impostors cannot
+    /// be told apart there.
+    pub fn tar_at_nearest_far(&self, target: f64) -> Option<TarAtFar> {
+        if !matches!(self.steps, Steps::Listed(_)) || target.is_nan() {
+            return None;
+        }
+        let mut best: Option<(f64, RocPoint)> = None;
+        let mut offer = |p: RocPoint| {
+            let distance = (self.far(p) - target).abs();
+            if best.is_none_or(|b| distance <= b.0) {
+                best = Some((distance, p));
+            }
+        };
+        let step = |from: RocPoint, to: RocPoint| {
+            (
+                to.true_accepts - from.true_accepts,
+                to.false_accepts - from.false_accepts,
+            )
+        };
+        let mut seen: Vec<RocPoint> = Vec::with_capacity(3);
+        self.walk(|p| {
+            // The origin is put in front after the dropping, so it takes no part in it.
+            if p.threshold == f64::INFINITY {
+                offer(p);
+                return;
+            }
+            match *seen.as_slice() {
+                [] => offer(p),
+                [.., before, middle] if step(before, middle) != step(middle, p) => offer(middle),
+                _ => {}
+            }
+            if seen.len() == 2 {
+                seen.remove(0);
+            }
+            seen.push(p);
+        });
+        if let Some(&last) = seen.last() {
+            offer(last);
+        }
+        best.map(|(_, p)| TarAtFar {
+            target,
+            tar: self.tar(p),
+            far: self.far(p),
+            false_accepts: p.false_accepts,
+            threshold: p.threshold,
+        })
+    }
+
+    /// Average precision: the sum over thresholds of the gain in recall times the precision there, equal scores taken
+    /// together; scikit-learn's `average_precision_score`. No interpolation. For a counted curve (all pairs), scores of
+    /// the larger set between two of the smaller are taken together too, which changes nothing when the genuine pairs
+    /// are the smaller set: recall stands still there.
+    pub fn average_precision(&self) -> f64 {
+        let (mut sum, mut last) = (0.0, 0u64);
+        self.walk(|p| {
+            if p.true_accepts > last {
+                let accepted = (p.true_accepts + p.false_accepts) as f64;
+                sum += (p.true_accepts - last) as f64 * (p.true_accepts as f64 / accepted);
+                last = p.true_accepts;
+            }
+        });
+        sum / self.genuine as f64
+    }
+
+    /// The detection error trade-off: every corner of the curve as (FAR, FRR), from "nothing accepted" on.
+    ///
+    /// scikit-learn's `det_curve` holds the same points in the same or the opposite order; it drops those whose rates
+    /// both stand still and those beyond the first and the last threshold with an error of either kind.
+    pub fn det(&self) -> Vec<DetPoint> {
+        let mut out = Vec::new();
+        self.walk(|p| {
+            out.push(DetPoint {
+                far: self.far(p),
+                frr: (self.genuine - p.true_accepts) as f64 / self.genuine as f64,
+                threshold: p.threshold,
+            });
+        });
+        out
+    }
+
     /// The best share of right decisions over all thresholds, and the largest threshold that reaches it. With far more
     /// impostor than genuine pairs, rejecting everything is already good: compare with the majority share.
     pub fn best_accuracy(&self) -> (f64, f64) {
@@ -402,5 +568,42 @@ impl Roc {
         });
         out.extend(skipped);
         out
+    }
+}
+
+/// Walks a counted curve; the corner at infinity has been visited.
+fn walk_counted(
+    values: &[f64],
+    kept: &[u32],
+    slots: &[u32],
+    kept_is_genuine: bool,
+    mut visit: impl FnMut(RocPoint),
+) {
+    let mut emit = |threshold, kept, other| {
+        let (true_accepts, false_accepts) = if kept_is_genuine {
+            (kept, other)
+        } else {
+            (other, kept)
+        };
+        visit(RocPoint {
+            threshold,
+            true_accepts,
+            false_accepts,
+        });
+    };
+    let (mut in_kept, mut in_other) = (0u64, 0u64);
+    for (k, (&value, &count)) in values.iter().zip(kept).enumerate().rev() {
+        let between = u64::from(slots.get(2 * k + 2).copied().unwrap_or(0));
+        if between > 0 {
+            in_other += between;
+            emit(value.next_up(), in_kept, in_other);
+        }
+        in_kept += u64::from(count);
+        in_other += u64::from(slots.get(2 * k + 1).copied().unwrap_or(0));
+        emit(value, in_kept, in_other);
+    }
+    let below = u64::from(slots.first().copied().unwrap_or(0));
+    if below > 0 {
+        emit(f64::NEG_INFINITY, in_kept, in_other + below);
     }
 }

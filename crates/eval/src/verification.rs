@@ -1,29 +1,27 @@
 //! One against one: are two images of the same identity?
 
 use std::collections::BTreeMap;
-use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::str::FromStr;
 
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::all_pairs::{AllPairs, BINS};
 use crate::bootstrap::{BootstrapConfig, WeightedPairs, dense_codes};
+use crate::conditions::{Condition, admitted};
 use crate::embeddings::Embeddings;
 use crate::error::{Error, Result};
-use crate::pairs::PairList;
+use crate::folds::{FoldAccuracy, FoldRule, fold_accuracy};
+use crate::hardest::{Hardest, ScoredPair};
+use crate::pairs::{Pair, PairList};
 use crate::roc::{EqualError, Kept, Roc, TarAtFar};
-use crate::score::{Score, ScoreHistogram, Scorer};
-use crate::stats::mean_sd_ci95;
+use crate::score::{Measure, Score, ScoreHistogram, Side};
 
-/// Edge of a tile of scores: 512 KiB of f64, which stays in the second-level cache.
-const TILE: usize = 256;
 /// Most scores of the smaller set that are kept: 4 GB at 28 bytes each, when no two are equal. Two equal classes of
 /// 20,000 images are 100 million; a thousand classes are 0.2 million.
 const MAX_KEPT: u64 = 150_000_000;
 /// Most pairs that are resampled (2,828 images, all pairs): 64 MB and about a second on two cores.
 pub const MAX_BOOTSTRAP_PAIRS: u64 = 4_000_000;
-/// Bins of the score histogram; a plot may join neighbours.
-const BINS: usize = 400;
 
 /// How to verify.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +34,10 @@ pub struct VerificationConfig {
     pub bootstrap: Option<BootstrapConfig>,
     /// How many of the hardest pairs of each kind to keep. Default 8.
     pub hardest: usize,
+    /// Only pairs that all of these admit take part. Default none.
+    pub conditions: Vec<Condition>,
+    /// Thresholds chosen elsewhere, to be applied here. Default none.
+    pub thresholds: Vec<f64>,
 }
 
 impl Default for VerificationConfig {
@@ -45,32 +47,100 @@ impl Default for VerificationConfig {
             fars: vec![1e-1, 1e-2, 1e-3, 1e-4],
             bootstrap: Some(BootstrapConfig::default()),
             hardest: 8,
+            conditions: Vec::new(),
+            thresholds: Vec::new(),
         }
     }
 }
 
-/// A pair of samples with its score.
+/// What a threshold from elsewhere does here.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct ScoredPair {
-    /// Row of the first sample.
-    pub a: usize,
-    /// Row of the second sample.
-    pub b: usize,
-    /// Their similarity.
-    pub score: f64,
+pub struct Operating {
+    /// Scores at or above this are accepted.
+    pub threshold: f64,
+    /// Share of genuine pairs accepted.
+    pub tar: f64,
+    /// Share of impostor pairs accepted.
+    pub far: f64,
+    /// Share of right decisions.
+    pub accuracy: f64,
+    /// Genuine pairs accepted.
+    pub true_accepts: u64,
+    /// Impostor pairs accepted.
+    pub false_accepts: u64,
 }
 
-/// Cross-validated accuracy of a pair list with folds: the threshold for a fold is the best one on the other folds
-/// (midway between the two scores it lies between; of equally good ones the largest), as in the LFW protocol.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct FoldAccuracy {
-    /// Accuracy of each fold, in ascending order of its number.
-    pub accuracies: Vec<f64>,
-    /// Their mean.
-    pub mean: f64,
-    /// Their standard deviation with n - 1. LFW's standard error is this over sqrt(n); insightface prints the standard
-    /// deviation with n.
-    pub sd: f64,
+/// How a threshold is chosen, to be applied to another set.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ThresholdRule {
+    /// Most right decisions; the largest such threshold.
+    BestAccuracy,
+    /// Where false accepts and false rejects are equal.
+    EqualError,
+    /// The largest acceptance whose false accept rate does not exceed this.
+    Far(f64),
+}
+
+impl FromStr for ThresholdRule {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "best-accuracy" => Ok(Self::BestAccuracy),
+            "eer" => Ok(Self::EqualError),
+            _ => text
+                .strip_prefix("far=")
+                .and_then(|far| far.parse().ok())
+                .filter(|far| (0.0..=1.0).contains(far))
+                .map(Self::Far)
+                .ok_or_else(|| {
+                    Error::usage(format!(
+                        "unknown threshold rule `{text}`; known: best-accuracy, eer, far=RATE"
+                    ))
+                }),
+        }
+    }
+}
+
+impl Roc {
+    /// The threshold that `rule` chooses on this curve.
+    ///
+    /// # Errors
+    /// When there are fewer impostor pairs than the false accept rate asks for.
+    pub fn threshold(&self, rule: ThresholdRule) -> Result<f64> {
+        match rule {
+            ThresholdRule::BestAccuracy => Ok(self.best_accuracy().1),
+            ThresholdRule::EqualError => Ok(self.equal_error().threshold),
+            ThresholdRule::Far(far) => self.tar_at_far(far).map(|t| t.threshold).ok_or_else(|| {
+                Error::degenerate(format!(
+                    "no threshold at a false accept rate of {far:e}: it {}",
+                    too_few(far, self.impostor())
+                ))
+            }),
+        }
+    }
+
+    /// What `threshold`, chosen elsewhere, does here; `None` where [`Roc::at`] is.
+    pub fn operating(&self, threshold: f64) -> Option<Operating> {
+        let point = self.at(threshold)?;
+        let right = point.true_accepts + self.impostor() - point.false_accepts;
+        Some(Operating {
+            threshold,
+            tar: self.tar(point),
+            far: self.far(point),
+            accuracy: right as f64 / (self.genuine() + self.impostor()) as f64,
+            true_accepts: point.true_accepts,
+            false_accepts: point.false_accepts,
+        })
+    }
+}
+
+/// Why a figure at a false accept rate is withheld: `needs 1000 impostor pairs, there are 12`.
+pub(crate) fn too_few(far: f64, impostor: u64) -> String {
+    format!(
+        "needs {} impostor pairs, there are {impostor}",
+        (1.0 / far).ceil()
+    )
 }
 
 /// The result of a verification protocol.
@@ -82,12 +152,16 @@ pub struct Verification {
     pub auc: f64,
     /// Equal error rate.
     pub eer: EqualError,
+    /// Average precision of the genuine pairs among all.
+    pub average_precision: f64,
     /// Best share of right decisions over all thresholds.
     pub best_accuracy: f64,
     /// The threshold that reaches it.
     pub best_threshold: f64,
     /// True accept rate for each wanted false accept rate; `None` with fewer than 1/FAR impostor pairs.
     pub tars: Vec<(f64, Option<TarAtFar>)>,
+    /// What the thresholds of the configuration do here.
+    pub operating: Vec<Operating>,
     /// Bootstrap intervals by metric name; empty when not wanted or more than [`MAX_BOOTSTRAP_PAIRS`] pairs.
     pub intervals: BTreeMap<String, [f64; 2]>,
     /// What was resampled: `identity`, or `pair` where a pair list comes without identity labels.
@@ -146,6 +220,9 @@ pub fn verify_all_pairs(
             "no genuine pair: each of the {identities} identities has one image only"
         )));
     }
+    for condition in &config.conditions {
+        condition.check(n)?;
+    }
     let smaller = genuine.min(total - genuine);
     if total > u64::from(u32::MAX) || smaller > MAX_KEPT {
         return Err(Error::too_large(format!(
@@ -158,21 +235,33 @@ pub fn verify_all_pairs(
     let mut order: Vec<usize> = (0..n).collect();
     order.sort_by_key(|&i| codes[i]);
     let codes: Vec<u32> = order.iter().map(|&i| codes[i]).collect();
+    let rows = order.iter().map(|&i| i as u32).collect();
+    let side = Side::new(embeddings, rows, config.score)?;
     let pairs = AllPairs {
-        scorer: Scorer::new(embeddings, config.score, &order),
+        measure: Measure::new(config.score, side.largest_norm()),
+        side,
         codes,
         order,
+        conditions: &config.conditions,
     };
+    let (genuine, impostor) = if config.conditions.is_empty() {
+        (genuine, total - genuine)
+    } else {
+        pairs.totals()
+    };
+    if genuine == 0 || impostor == 0 {
+        return Err(none_left(genuine == 0, &config.conditions));
+    }
 
-    let kept_is_genuine = genuine <= total - genuine;
-    let kept = Kept::new(pairs.collect(kept_is_genuine));
+    let kept_is_genuine = genuine <= impostor;
+    let kept = Kept::new(pairs.collect(kept_is_genuine), &config.thresholds);
     let counted = pairs.count(&kept, kept_is_genuine, config.hardest);
     let roc = kept.into_roc(counted.slots, kept_is_genuine);
     let mut out = summarise(roc, counted.histogram, config);
     out.false_rejects = counted.false_rejects.pairs;
     out.false_accepts = counted.false_accepts.pairs;
     if let Some(bootstrap) = &config.bootstrap
-        && total <= MAX_BOOTSTRAP_PAIRS
+        && genuine + impostor <= MAX_BOOTSTRAP_PAIRS
     {
         let weighted = WeightedPairs::new(pairs.scored(), identities);
         out.name_intervals(weighted.intervals(&config.fars, bootstrap), config);
@@ -199,18 +288,23 @@ pub fn verify_pairs(
             bad.a.max(bad.b)
         )));
     }
-    let order: Vec<usize> = (0..n).collect();
-    let scorer = Scorer::new(embeddings, config.score, &order);
-    let scores: Vec<f64> = list
+    for condition in &config.conditions {
+        condition.check(n)?;
+    }
+    let taken: Vec<Pair> = list
         .pairs()
-        .par_iter()
-        .map(|p| scorer.pair(p.a, p.b))
+        .iter()
+        .filter(|p| admitted(&config.conditions, p.a, p.b, p.same))
+        .copied()
         .collect();
-    let mut histogram = ScoreHistogram::new(scorer.range(), BINS);
+    let scores = score_pairs(embeddings, &taken, config.score)?;
+    let longest = Side::whole(embeddings, config.score)?.largest_norm();
+    let measure = Measure::new(config.score, longest);
+    let mut histogram = ScoreHistogram::new(measure.range(), BINS);
     let (mut genuine, mut impostor) = (Vec::new(), Vec::new());
     let mut false_rejects = Hardest::new(config.hardest, 1.0);
     let mut false_accepts = Hardest::new(config.hardest, -1.0);
-    for (pair, &score) in list.pairs().iter().zip(&scores) {
+    for (pair, &score) in taken.iter().zip(&scores) {
         histogram.add(score, pair.same);
         let scored = ScoredPair {
             a: pair.a,
@@ -225,12 +319,15 @@ pub fn verify_pairs(
             false_accepts.offer(scored);
         }
     }
+    if genuine.is_empty() || impostor.is_empty() {
+        return Err(none_left(genuine.is_empty(), &config.conditions));
+    }
     let roc = Roc::from_scores(&genuine, &impostor)?;
     let mut out = summarise(roc, histogram, config);
     out.false_rejects = false_rejects.pairs;
     out.false_accepts = false_accepts.pairs;
-    if list.has_folds() {
-        out.folds = fold_accuracy(list, &scores);
+    if list.has_folds() && config.conditions.is_empty() {
+        out.folds = fold_accuracy(&taken, &scores, FoldRule::Strict).ok();
     }
     if let Some(bootstrap) = &config.bootstrap
         && scores.len() as u64 <= MAX_BOOTSTRAP_PAIRS
@@ -240,8 +337,7 @@ pub fn verify_pairs(
             Some(labels) => dense_codes(labels),
             None => (Vec::new(), scores.len()),
         };
-        let scored = list
-            .pairs()
+        let scored = taken
             .iter()
             .zip(&scores)
             .enumerate()
@@ -259,11 +355,49 @@ pub fn verify_pairs(
     Ok(out)
 }
 
+/// The similarity of each pair.
+///
+/// # Errors
+/// When a pair refers past the end of the embeddings, or the score is undefined on one of them.
+pub fn score_pairs(embeddings: &Embeddings, pairs: &[Pair], score: Score) -> Result<Vec<f64>> {
+    let n = embeddings.len();
+    if let Some((i, bad)) = pairs.iter().enumerate().find(|(_, p)| p.a >= n || p.b >= n) {
+        return Err(Error::shape(format!(
+            "sample {} is past the end of {n} embeddings",
+            bad.a.max(bad.b)
+        ))
+        .record(format!("pair {i}")));
+    }
+    let side = Side::whole(embeddings, score)?;
+    let measure = Measure::new(score, side.largest_norm());
+    Ok(pairs
+        .par_iter()
+        .map(|p| measure.pair(&side, p.a, &side, p.b))
+        .collect())
+}
+
+fn none_left(genuine: bool, conditions: &[Condition]) -> Error {
+    let kind = if genuine { "genuine" } else { "impostor" };
+    let mut message =
+        format!("no {kind} pair: a ROC needs pairs of one and of different identities");
+    for (i, condition) in conditions.iter().enumerate() {
+        message.push_str(if i == 0 { "; asked for: " } else { ", " });
+        message.push_str(&condition.to_string());
+    }
+    Error::degenerate(message)
+}
+
 fn summarise(roc: Roc, histogram: ScoreHistogram, config: &VerificationConfig) -> Verification {
     let (best_accuracy, best_threshold) = roc.best_accuracy();
     Verification {
         auc: roc.auc(),
         eer: roc.equal_error(),
+        average_precision: roc.average_precision(),
+        operating: config
+            .thresholds
+            .iter()
+            .filter_map(|&t| roc.operating(t))
+            .collect(),
         best_accuracy,
         best_threshold,
         tars: config
@@ -282,12 +416,13 @@ fn summarise(roc: Roc, histogram: ScoreHistogram, config: &VerificationConfig) -
 }
 
 impl Verification {
-    /// Metric names to values: `auc`, `eer`, `best_accuracy`, `tar@far=...` where defined, `fold_accuracy`,
+    /// Metric names to values: `auc`, `eer`, `average_precision`, `best_accuracy`, `tar@far=...` where defined, `fold_accuracy`,
     /// `fold_accuracy_sd`.
     pub fn metrics(&self) -> BTreeMap<String, f64> {
         let mut out = BTreeMap::from([
             ("auc".to_string(), self.auc),
             ("eer".to_string(), self.eer.rate),
+            ("average_precision".to_string(), self.average_precision),
             ("best_accuracy".to_string(), self.best_accuracy),
         ]);
         for (far, tar) in &self.tars {
@@ -314,230 +449,4 @@ impl Verification {
             .filter_map(|(name, interval)| Some((name, interval?)))
             .collect();
     }
-}
-
-/// All pairs of a table whose rows are grouped by identity.
-struct AllPairs {
-    scorer: Scorer,
-    codes: Vec<u32>,
-    order: Vec<usize>,
-}
-
-/// What the second pass adds up.
-struct Counted {
-    slots: Vec<u32>,
-    histogram: ScoreHistogram,
-    false_rejects: Hardest,
-    false_accepts: Hardest,
-}
-
-impl AllPairs {
-    fn tiles(&self) -> Vec<(Range<usize>, Range<usize>)> {
-        let n = self.scorer.len();
-        let block = |b: usize| b * TILE..((b + 1) * TILE).min(n);
-        let blocks = n.div_ceil(TILE);
-        (0..blocks)
-            .flat_map(|r| (r..blocks).map(move |c| (block(r), block(c))))
-            .collect()
-    }
-
-    /// Calls `visit(row, column, score, same)` for each pair row < column of a tile.
-    fn visit(
-        &self,
-        (rows, columns): &(Range<usize>, Range<usize>),
-        mut visit: impl FnMut(usize, usize, f64, bool),
-    ) {
-        let tile = self.scorer.tile(rows.clone(), columns.clone());
-        for (column, c) in tile.column_iter().zip(columns.clone()) {
-            for (&score, r) in column.iter().zip(rows.clone()) {
-                if r < c {
-                    visit(r, c, score, self.codes[r] == self.codes[c]);
-                }
-            }
-        }
-    }
-
-    /// All genuine (or all impostor) scores.
-    fn collect(&self, genuine: bool) -> Vec<f64> {
-        let parts: Vec<Vec<f64>> = self
-            .tiles()
-            .par_iter()
-            // Codes ascend, so a tile holds a genuine pair only when its rows' last code reaches its columns' first.
-            .filter(|(rows, columns)| {
-                !genuine || self.codes[rows.end - 1] >= self.codes[columns.start]
-            })
-            .map(|tile| {
-                let mut part = Vec::new();
-                self.visit(tile, |_, _, score, same| {
-                    if same == genuine {
-                        part.push(score);
-                    }
-                });
-                part
-            })
-            .collect();
-        let mut out = Vec::with_capacity(parts.iter().map(Vec::len).sum());
-        for part in parts {
-            out.extend(part);
-        }
-        out
-    }
-
-    /// Counts the other set against the kept one, and what the report wants.
-    fn count(&self, kept: &Kept, kept_is_genuine: bool, hardest: usize) -> Counted {
-        let fresh = || Counted {
-            slots: Vec::new(),
-            histogram: ScoreHistogram::new(self.scorer.range(), BINS),
-            false_rejects: Hardest::new(hardest, 1.0),
-            false_accepts: Hardest::new(hardest, -1.0),
-        };
-        let mut start = fresh();
-        start.slots = vec![0; kept.index.slots()];
-        // One shared array, as it may be large: a tile's slots are found first and added under the lock in one go.
-        // Sums of integers do not depend on the order, and the hardest pairs are ordered by score and index.
-        let total = Mutex::new(start);
-        self.tiles().par_iter().for_each(|tile| {
-            let mut part = fresh();
-            let mut slots: Vec<usize> = Vec::with_capacity(TILE * TILE);
-            self.visit(tile, |r, c, score, same| {
-                if same != kept_is_genuine {
-                    slots.push(kept.index.slot(score));
-                }
-                part.histogram.add(score, same);
-                let hardest = if same {
-                    &mut part.false_rejects
-                } else {
-                    &mut part.false_accepts
-                };
-                if hardest.wants(score) {
-                    let (i, j) = (self.order[r], self.order[c]);
-                    hardest.offer(ScoredPair {
-                        a: i.min(j),
-                        b: i.max(j),
-                        score,
-                    });
-                }
-            });
-            let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
-            for slot in slots {
-                total.slots[slot] += 1;
-            }
-            total.histogram.merge(&part.histogram);
-            for pair in part.false_rejects.pairs {
-                total.false_rejects.offer(pair);
-            }
-            for pair in part.false_accepts.pairs {
-                total.false_accepts.offer(pair);
-            }
-        });
-        total.into_inner().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Every pair with its clusters, for the bootstrap.
-    fn scored(&self) -> Vec<(f64, u32, u32, bool)> {
-        let parts: Vec<Vec<(f64, u32, u32, bool)>> = self
-            .tiles()
-            .par_iter()
-            .map(|tile| {
-                let mut part = Vec::new();
-                self.visit(tile, |r, c, score, same| {
-                    part.push((score, self.codes[r], self.codes[c], same));
-                });
-                part
-            })
-            .collect();
-        parts.concat()
-    }
-}
-
-/// The few pairs with the smallest sign x score; ties by index.
-struct Hardest {
-    pairs: Vec<ScoredPair>,
-    capacity: usize,
-    sign: f64,
-}
-
-impl Hardest {
-    fn new(capacity: usize, sign: f64) -> Self {
-        Self {
-            pairs: Vec::new(),
-            capacity,
-            sign,
-        }
-    }
-
-    fn wants(&self, score: f64) -> bool {
-        self.pairs.len() < self.capacity
-            || self
-                .pairs
-                .last()
-                .is_some_and(|p| self.sign * score <= self.sign * p.score)
-    }
-
-    fn offer(&mut self, pair: ScoredPair) {
-        if !self.wants(pair.score) {
-            return;
-        }
-        let sign = self.sign;
-        let before = |p: &ScoredPair| {
-            (sign * p.score)
-                .total_cmp(&(sign * pair.score))
-                .then((p.a, p.b).cmp(&(pair.a, pair.b)))
-                .is_lt()
-        };
-        let at = self.pairs.partition_point(before);
-        self.pairs.insert(at, pair);
-        self.pairs.truncate(self.capacity);
-    }
-}
-
-fn fold_accuracy(list: &PairList, scores: &[f64]) -> Option<FoldAccuracy> {
-    let mut folds: Vec<u32> = list.pairs().iter().filter_map(|p| p.fold).collect();
-    folds.sort_unstable();
-    folds.dedup();
-    if folds.len() < 2 {
-        return None;
-    }
-    let accuracies: Vec<f64> = folds
-        .iter()
-        .map(|&fold| {
-            let in_fold = |p: &crate::pairs::Pair| p.fold == Some(fold);
-            let both = || list.pairs().iter().zip(scores);
-            let train = both()
-                .filter(|(p, _)| !in_fold(p))
-                .map(|(p, &s)| (s, p.same));
-            let threshold = best_threshold(train.collect());
-            let (mut right, mut count) = (0u64, 0u64);
-            for (pair, &score) in both().filter(|(p, _)| in_fold(p)) {
-                right += u64::from((score >= threshold) == pair.same);
-                count += 1;
-            }
-            right as f64 / count as f64
-        })
-        .collect();
-    let summary = mean_sd_ci95(&accuracies)?;
-    Some(FoldAccuracy {
-        mean: summary.mean,
-        sd: summary.sd?,
-        accuracies,
-    })
-}
-
-/// The threshold with most right decisions, midway between the scores it separates.
-fn best_threshold(mut scored: Vec<(f64, bool)>) -> f64 {
-    scored.sort_unstable_by(|x, y| y.0.total_cmp(&x.0));
-    let mut right = scored.iter().filter(|s| !s.1).count();
-    let mut best = (right, f64::INFINITY);
-    for (i, &(score, same)) in scored.iter().enumerate() {
-        if same {
-            right += 1;
-        } else {
-            right -= 1;
-        }
-        let next = scored.get(i + 1).map(|s| s.0);
-        if next != Some(score) && right > best.0 {
-            best = (right, next.map_or(score, |next| 0.5 * (score + next)));
-        }
-    }
-    best.1
 }
