@@ -4,7 +4,7 @@ use candle::{Result, bail};
 use rand::Rng;
 use rand::seq::SliceRandom;
 
-use crate::sampler::{NegativeSource, TupletBatch, TupletConfig, spread};
+use crate::samplers::{NegativeSource, TupletBatch, TupletConfig, spread};
 use crate::tuples::Tuplet;
 
 /// Builds tuplets out of the items of a labelled batch.

@@ -1,8 +1,7 @@
 //! Embeddings as plain rows on the host, cut off from the gradient.
 //!
-//! Mining is a comparison of numbers, so it runs on the host in f64: a batch is small beside the network that made it, the
-//! decision does not depend on the device, and equal embeddings have a distance of exactly 0 (differences are taken
-//! directly, not through a Gram matrix).
+//! Mining is a comparison of numbers, so it runs on the host in f64: a batch is small beside the network that made it, and the
+//! decision does not depend on the device.
 
 use candle::{DType, Device, Result, Tensor, bail};
 
@@ -31,25 +30,4 @@ pub(crate) fn rows(embeddings: &Tensor) -> Result<Vec<Vec<f64>>> {
 /// Squared Euclidean distance.
 pub(crate) fn squared(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(x, y)| (x - y) * (x - y)).sum()
-}
-
-/// All squared distances, symmetric, zero diagonal.
-pub(crate) fn squared_distances(rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
-    let mut distances = vec![vec![0.0; rows.len()]; rows.len()];
-    for i in 0..rows.len() {
-        for j in 0..i {
-            let d = squared(&rows[i], &rows[j]);
-            distances[i][j] = d;
-            distances[j][i] = d;
-        }
-    }
-    distances
-}
-
-/// Fails unless there is one label for every row.
-pub(crate) fn check_labels(rows: usize, labels: usize) -> Result<()> {
-    if rows != labels {
-        bail!("{rows} embeddings but {labels} labels");
-    }
-    Ok(())
 }

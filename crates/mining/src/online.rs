@@ -5,7 +5,7 @@ use rand::Rng;
 use rand::seq::SliceRandom;
 
 use crate::matrix::{rows, squared};
-use crate::sampler::TupletConfig;
+use crate::samplers::TupletConfig;
 use crate::tuples::{Tuplet, Tuplets};
 
 /// What online mining did to a batch.

@@ -1,12 +1,10 @@
-//! Triplets of a batch: all of them, the hardest of each anchor, or those within a margin.
-//!
-//! The rules are those of pytorch-metric-learning's `BatchHardMiner` and `TripletMarginMiner`, with two differences that are
-//! stated where they matter: embeddings are taken as given (normalise them first to get its default), and of equal distances
-//! the lowest index wins.
+//! Triplets of a batch in one call: all of them, the hardest of each anchor, or those within a margin. Embeddings are taken as
+//! given; the miners behind these functions take any measure.
 
-use candle::{Result, Tensor, bail};
+use candle::{Result, Tensor};
 
-use crate::matrix::{check_labels, rows, squared_distances};
+use crate::comparison::Comparison;
+use crate::miners::{BatchHardMiner, TripletMarginMiner};
 use crate::tuples::Triplets;
 
 /// The distance a margin is measured in.
@@ -72,7 +70,8 @@ pub fn all_triplets(labels: &[u32]) -> Triplets {
     triplets
 }
 
-/// For every anchor its farthest positive and its nearest negative (Hermans, Beyer, Leibe, arXiv 1703.07737).
+/// For every anchor its farthest positive and its nearest negative (Hermans, Beyer, Leibe, arXiv 1703.07737), by the distance
+/// of the embeddings as they are: the short form of [`BatchHardMiner`].
 ///
 /// Anchors without a positive or without a negative are left out, so one class, or all classes of size one, give none.
 ///
@@ -82,29 +81,11 @@ pub fn all_triplets(labels: &[u32]) -> Triplets {
 /// # Errors
 /// When the counts disagree, or an embedding is not finite (its row is named).
 pub fn batch_hard(embeddings: &Tensor, labels: &[u32]) -> Result<Triplets> {
-    let rows = rows(embeddings)?;
-    check_labels(rows.len(), labels.len())?;
-    let distances = squared_distances(&rows);
-    let mut triplets = Triplets::default();
-    for (a, row) in distances.iter().enumerate() {
-        let (mut positive, mut negative): (Option<usize>, Option<usize>) = (None, None);
-        for (i, &d) in row.iter().enumerate().filter(|&(i, _)| i != a) {
-            if labels[i] == labels[a] {
-                if positive.is_none_or(|p| d > row[p]) {
-                    positive = Some(i);
-                }
-            } else if negative.is_none_or(|n| d < row[n]) {
-                negative = Some(i);
-            }
-        }
-        if let (Some(p), Some(n)) = (positive, negative) {
-            triplets.push(a as u32, p as u32, n as u32);
-        }
-    }
-    Ok(triplets)
+    BatchHardMiner.mine(&Comparison::new(embeddings, labels)?.measure(Distance::Squared))
 }
 
-/// The triplets of a kind, out of all triplets of the batch, in ascending order.
+/// The triplets of a kind, out of all triplets of the batch, in ascending order: the short form of [`TripletMarginMiner`], on
+/// the embeddings as they are.
 ///
 /// # Shapes
 /// `embeddings` (B, D), any float type; `labels` B.
@@ -117,32 +98,11 @@ pub fn margin_triplets(
     config: impl Into<MarginMinerConfig>,
 ) -> Result<Triplets> {
     let config = config.into();
-    if !config.margin.is_finite() {
-        bail!(
-            "the margin of a triplet miner must be finite, got {}",
-            config.margin
-        );
-    }
-    let rows = rows(embeddings)?;
-    check_labels(rows.len(), labels.len())?;
-    let mut distances = squared_distances(&rows);
-    if config.distance == Distance::Euclidean {
-        distances.iter_mut().flatten().for_each(|d| *d = d.sqrt());
-    }
-    let mut triplets = Triplets::default();
-    each_triplet(labels, |a, p, n| {
-        let t = distances[a][n] - distances[a][p];
-        let keep = match config.kind {
-            TripletKind::All => t <= config.margin,
-            TripletKind::Hard => t <= config.margin && t <= 0.0,
-            TripletKind::SemiHard => t > 0.0 && t <= config.margin,
-            TripletKind::Easy => t > config.margin,
-        };
-        if keep {
-            triplets.push(a as u32, p as u32, n as u32);
-        }
-    });
-    Ok(triplets)
+    let miner = TripletMarginMiner {
+        margin: config.margin,
+        kind: config.kind,
+    };
+    miner.mine(&Comparison::new(embeddings, labels)?.measure(config.distance))
 }
 
 /// The triplets ranked rightly but within the margin, `0 < d(a,n) - d(a,p) <= margin` (FaceNet, CVPR 2015).

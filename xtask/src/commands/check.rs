@@ -12,7 +12,7 @@ use crate::args::CheckArgs;
 /// Which crates of the workspace a crate may see. What is not listed here may not exist.
 const ROOMS: &[(&str, &[&str])] = &[
     ("phiz-kernels", &[]),
-    ("phiz-mining", &[]),
+    ("phiz-mining", &["phiz-kernels"]),
     ("phiz-losses", &["phiz-kernels", "phiz-mining"]),
     ("phiz-backbones", &["phiz-kernels"]),
     ("phiz-synth", &[]),

@@ -38,6 +38,23 @@ impl Default for PkConfig {
     }
 }
 
+impl PkConfig {
+    /// `m` items of each class in batches of `batch`: the arguments of pytorch-metric-learning's `MPerClassSampler`.
+    ///
+    /// # Errors
+    /// When `m` is 0 or does not divide the batch.
+    pub fn m_per_class(m: usize, batch: usize) -> Result<Self> {
+        if m == 0 || batch == 0 || !batch.is_multiple_of(m) {
+            bail!("a batch of {batch} cannot hold whole classes of {m} items");
+        }
+        Ok(Self {
+            classes: batch / m,
+            per_class: m,
+            short: ShortClass::Repeat,
+        })
+    }
+}
+
 /// Draws P classes and K items of each, as a function of (seed, step).
 ///
 /// A pass visits every class: its list is shuffled anew for each pass and cut into groups of P, the last of which is filled from
