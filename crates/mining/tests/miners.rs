@@ -385,12 +385,17 @@ fn settings_that_make_no_sense_are_refused() {
     refused(
         &DistanceWeightedMiner::default(),
         c().measure(Measure::COSINE),
+        "Euclidean",
+    );
+    refused(
+        &DistanceWeightedMiner::default(),
+        c().measure(Measure::EUCLIDEAN.raw()),
         "unit vectors",
     );
     refused(
         &AngularMiner::default(),
-        c().measure(Measure::EUCLIDEAN.raw()),
-        "unit vectors",
+        c().measure(Measure::COSINE),
+        "Euclidean",
     );
     let matrix = e.matmul(&e.t().unwrap()).unwrap();
     let given = || Comparison::from_matrix(&matrix, Order::Distance, &labels).unwrap();
