@@ -65,24 +65,35 @@
 //! - A query without negatives has no negative term; samplers leave it to the classification loss.
 
 mod adaptive;
+mod batch;
 mod coupled;
+pub mod distance;
+mod engine;
+mod label;
 mod margin;
 mod members;
 mod n_pair;
 mod ops;
+mod pair;
+pub mod reducer;
 mod reduction;
 mod report;
 mod triplet;
 mod tuplet;
 
 pub use adaptive::{AdaptiveConfig, AdaptiveTupletClusters};
+pub use batch::{Batch, MetricLoss};
 pub use coupled::{CoupledClustersConfig, coupled_clusters, coupled_clusters_report};
+pub use distance::{Measure, MeasureKind};
+pub use label::Label;
 pub use margin::{
     ArcFace, ArcFaceConfig, ArcGradient, CosFace, CosFaceConfig, arc_face_logits, cos_face_logits,
     mean_target_angle,
 };
 pub use n_pair::{NPairConfig, NPairForm, n_pair, n_pair_report};
+pub use pair::{Contrastive, Dcl, MultiSimilarity, NtXent, SupCon};
 pub use phiz_kernels::cross_entropy;
+pub use reducer::Reducer;
 pub use reduction::{Reduction, TupletReduction};
 pub use report::{NPairReport, TripletReport, TupletReport, embedding_std};
 pub use triplet::{Distance, TripletConfig, triplet, triplet_report};

@@ -1,0 +1,515 @@
+//! Where the elements of the matrix come from, and where their gradients go.
+//!
+//! With `g = x . y`, `u = |x|^2`, `v = |y|^2` every measure but the general Lp distance is a function of `(g, u, v)`, so blocks of the
+//! matrix and of its pullback are matrix products.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::product::{Mat, product};
+use super::real::Real;
+use super::side::{Side, signum};
+use super::simd;
+use crate::distance::{Measure, MeasureKind};
+
+/// Rows of one tile: the unit of parallel work, whatever the number of threads.
+pub(crate) const TILE: usize = 128;
+
+/// Below this share of `u + v` the expansion `u + v - 2g` has lost too many digits and the distance is summed directly.
+const CANCELLED: f64 = 0.05;
+
+/// Below this share the gradient of a distance, `(x - y) / d`, is taken from the difference itself as well.
+const NEAR: f64 = 1e-3;
+
+/// Two sets of embeddings and a measure; the second set may be the first.
+pub(crate) struct Source<T> {
+    pub x: Side<T>,
+    y: Option<Side<T>>,
+    measure: Measure,
+}
+
+/// An element whose gradient goes through the difference: row, column, factor of `x - y`.
+pub(crate) type NearPair<T> = (u32, u32, T);
+
+impl<T: Real> Source<T> {
+    pub(crate) fn own(x: Side<T>, measure: Measure) -> Self {
+        Self {
+            x,
+            y: None,
+            measure,
+        }
+    }
+
+    pub(crate) fn two(x: Side<T>, y: Side<T>, measure: Measure) -> Self {
+        Self {
+            x,
+            y: Some(y),
+            measure,
+        }
+    }
+
+    pub(crate) fn y(&self) -> &Side<T> {
+        self.y.as_ref().unwrap_or(&self.x)
+    }
+
+    pub(crate) fn is_own(&self) -> bool {
+        self.y.is_none()
+    }
+
+    fn euclidean(&self) -> bool {
+        self.measure.kind == MeasureKind::Lp(2.0)
+    }
+
+    fn gram(&self) -> bool {
+        self.euclidean() || !matches!(self.measure.kind, MeasureKind::Lp(_))
+    }
+
+    /// The gradient along a row itself vanishes in the way back through the normalisation.
+    fn radial(&self) -> bool {
+        !(self.euclidean() && self.measure.normalize)
+    }
+
+    /// The elements of `rows`, row after row.
+    pub(crate) fn values(&self, rows: Range<usize>, out: &mut [T]) {
+        let (d, m) = (self.x.d, self.y().n);
+        if m == 0 || rows.is_empty() {
+            return;
+        }
+        if !self.gram() {
+            for (i, line) in rows.zip(out.chunks_exact_mut(m)) {
+                for (j, value) in line.iter_mut().enumerate() {
+                    *value = self.one(i, j);
+                }
+            }
+            return;
+        }
+        let x = Mat::rows(&self.x.rows[rows.start * d..], d);
+        product(
+            out,
+            (rows.len(), m, d),
+            x,
+            Mat::rows(&self.y().rows, d).t(),
+            false,
+        );
+        for (i, line) in rows.zip(out.chunks_exact_mut(m)) {
+            self.measure_row(i, line);
+        }
+    }
+
+    /// From inner products to the measure.
+    fn measure_row(&self, i: usize, line: &mut [T]) {
+        match self.measure.kind {
+            MeasureKind::Dot => {
+                if self.measure.normalize {
+                    simd::run(
+                        #[inline(always)]
+                        || {
+                            for v in line.iter_mut() {
+                                *v = v.larger(-T::ONE).smaller(T::ONE);
+                            }
+                        },
+                    );
+                }
+            }
+            _ => {
+                let (u, sq) = (self.x.sq[i], &self.y().sq);
+                let limit = T::from_f64(CANCELLED);
+                const CHUNK: usize = 64;
+                for (c, (line, sq)) in line.chunks_mut(CHUNK).zip(sq.chunks(CHUNK)).enumerate() {
+                    let two = T::from_f64(2.0);
+                    let lost = simd::run(
+                        #[inline(always)]
+                        || {
+                            let mut lost = T::ZERO;
+                            for (v, &s) in line.iter_mut().zip(sq) {
+                                let e = (u + s) - two * *v;
+                                lost =
+                                    lost.larger(if e < limit * (u + s) { T::ONE } else { T::ZERO });
+                                *v = e;
+                            }
+                            lost
+                        },
+                    );
+                    if lost > T::ZERO {
+                        for (k, (v, &s)) in line.iter_mut().zip(sq).enumerate() {
+                            if *v < limit * (u + s) {
+                                *v = distance(self.x.row(i), self.y().row(c * CHUNK + k));
+                            }
+                        }
+                    }
+                }
+                self.finish_row(u, line);
+            }
+        }
+    }
+
+    /// From squared distances to the measure.
+    fn finish_row(&self, u: T, line: &mut [T]) {
+        let power = self.measure.power;
+        if self.measure.kind == MeasureKind::Snr {
+            simd::scale(line, T::ONE / u);
+            if power != 1.0 {
+                line.iter_mut()
+                    .for_each(|v| *v = v.powf(T::from_f64(power)));
+            }
+        } else if power == 1.0 {
+            simd::run(
+                #[inline(always)]
+                || {
+                    for v in line.iter_mut() {
+                        *v = v.sqrt();
+                    }
+                },
+            );
+        } else if power != 2.0 {
+            line.iter_mut()
+                .for_each(|v| *v = v.powf(T::from_f64(power / 2.0)));
+        }
+    }
+
+    /// One element, computed directly.
+    pub(crate) fn one(&self, i: usize, j: usize) -> T {
+        let (x, y) = (self.x.row(i), self.y().row(j));
+        match self.measure.kind {
+            MeasureKind::Dot => {
+                let g = simd::dot(x, y);
+                if self.measure.normalize {
+                    g.larger(-T::ONE).smaller(T::ONE)
+                } else {
+                    g
+                }
+            }
+            MeasureKind::Lp(p) if p != 2.0 => {
+                let diffs = x.iter().zip(y).map(|(&a, &b)| (a - b).abs());
+                let d = if p.is_infinite() {
+                    diffs.fold(T::ZERO, T::larger)
+                } else if p == 1.0 {
+                    diffs.fold(T::ZERO, |s, v| s + v)
+                } else {
+                    let q = T::from_f64(p);
+                    diffs
+                        .fold(T::ZERO, |s, v| s + v.powf(q))
+                        .powf(T::from_f64(1.0 / p))
+                };
+                if self.measure.power == 1.0 {
+                    d
+                } else {
+                    d.powf(T::from_f64(self.measure.power))
+                }
+            }
+            _ => {
+                let mut line = [distance(x, y)];
+                self.finish_row(self.x.sq[i], &mut line);
+                line[0]
+            }
+        }
+    }
+
+    /// From the gradient `g` of element (i, j), whose value is `v`, to the factor of the pair and the factor of `x_i` alone:
+    ///
+    /// - distances: the gradient of `x_i` is `c phi(x_i - y_j) + r x_i`, of `y_j` it is `-c phi(x_i - y_j)`;
+    /// - inner products: of `x_i` it is `c y_j`, of `y_j` it is `c x_i`.
+    #[inline(always)]
+    fn factor(&self, i: usize, g: T, v: T) -> (T, T) {
+        if g == T::ZERO {
+            return (T::ZERO, T::ZERO);
+        }
+        let power = self.measure.power;
+        match self.measure.kind {
+            MeasureKind::Dot => (g, T::ZERO),
+            MeasureKind::Snr => {
+                let u = self.x.sq[i];
+                let (ratio, g) = if power == 1.0 {
+                    (v, g)
+                } else if v > T::ZERO {
+                    let ratio = v.powf(T::from_f64(1.0 / power));
+                    (ratio, g * T::from_f64(power) * v / ratio)
+                } else {
+                    (v, T::ZERO)
+                };
+                let c = (g + g) / u;
+                (c, -(c * ratio))
+            }
+            MeasureKind::Lp(p) => {
+                if power == 2.0 && p == 2.0 {
+                    return (g + g, T::ZERO);
+                }
+                if v <= T::ZERO {
+                    return (T::ZERO, T::ZERO);
+                }
+                if power == 1.0 && p == 2.0 {
+                    return (g / v, T::ZERO);
+                }
+                let d = if power == 1.0 {
+                    v
+                } else {
+                    v.powf(T::from_f64(1.0 / power))
+                };
+                let outer = g * T::from_f64(power) * v / d;
+                let inner = if p.is_infinite() || p == 1.0 {
+                    T::ONE
+                } else {
+                    d.powf(T::from_f64(1.0 - p))
+                };
+                (outer * inner, T::ZERO)
+            }
+        }
+    }
+
+    /// Turns `values` (row `i`) into what the products of [`Self::pull_rows`] and [`Self::pull_columns`] need, from the gradients `g` of
+    /// its elements. Very near pairs go to `near` instead. Gives the factor of `x_i` itself.
+    pub(crate) fn convert(
+        &self,
+        i: usize,
+        values: &mut [T],
+        g: &[T],
+        near: &mut Vec<NearPair<T>>,
+    ) -> T {
+        let u = self.x.sq[i];
+        if self.measure.kind == MeasureKind::Dot {
+            values.copy_from_slice(g);
+            return T::ZERO;
+        }
+        let mut own = T::ZERO;
+        if !self.gram() {
+            for (v, &g) in values.iter_mut().zip(g) {
+                *v = self.factor(i, g, *v).0;
+            }
+            return own;
+        }
+        if self.euclidean() && self.measure.power == 1.0 {
+            let limit = T::from_f64(NEAR) * (u + u);
+            const CHUNK: usize = 64;
+            for (c, (values, g)) in values.chunks_mut(CHUNK).zip(g.chunks(CHUNK)).enumerate() {
+                let least = simd::min(values);
+                if least * least < limit {
+                    for (k, (v, &g)) in values.iter_mut().zip(g).enumerate() {
+                        let d = *v;
+                        if d * d < limit {
+                            *v = T::ZERO;
+                            if g != T::ZERO && d > T::ZERO {
+                                near.push((i as u32, (c * CHUNK + k) as u32, g / d));
+                            }
+                        } else {
+                            *v = -g / d;
+                        }
+                    }
+                } else {
+                    simd::run(
+                        #[inline(always)]
+                        || {
+                            for (v, &g) in values.iter_mut().zip(g) {
+                                *v = -g / *v;
+                            }
+                        },
+                    );
+                }
+            }
+        } else {
+            for (v, &g) in values.iter_mut().zip(g) {
+                let (c, r) = self.factor(i, g, *v);
+                *v = -c;
+                own += r;
+            }
+        }
+        if self.radial() {
+            own - simd::sum(values)
+        } else {
+            T::ZERO
+        }
+    }
+
+    /// `dx += W y + r x` for the rows of one tile, whose factors `w` and `own` [`Self::convert`] made.
+    pub(crate) fn pull_rows(&self, rows: Range<usize>, w: &[T], own: &[T], dx: &mut [T]) {
+        let (d, m) = (self.x.d, self.y().n);
+        if self.gram() {
+            product(
+                dx,
+                (rows.len(), d, m),
+                Mat::rows(w, m),
+                Mat::rows(&self.y().rows, d),
+                true,
+            );
+        } else {
+            for ((i, dx), w) in rows
+                .clone()
+                .zip(dx.chunks_exact_mut(d))
+                .zip(w.chunks_exact(m))
+            {
+                for (j, &c) in w.iter().enumerate().filter(|&(_, &c)| c != T::ZERO) {
+                    self.add_phi(dx, c, i, j);
+                }
+            }
+        }
+        for ((i, dx), &r) in rows.zip(dx.chunks_exact_mut(d)).zip(own) {
+            if r != T::ZERO {
+                simd::axpy(dx, r, self.x.row(i));
+            }
+        }
+    }
+
+    /// `dy += W^T x - colsum(W) y` for the columns `cols`, from the rows that begin at `first`.
+    pub(crate) fn pull_columns(&self, cols: Range<usize>, first: usize, w: &[T], dy: &mut [T]) {
+        let (d, m) = (self.x.d, self.y().n);
+        let rows = w.len() / m.max(1);
+        if !self.gram() {
+            for (k, w) in w.chunks_exact(m).enumerate() {
+                for (j, dy) in cols.clone().zip(dy.chunks_exact_mut(d)) {
+                    if w[j] != T::ZERO {
+                        self.add_phi(dy, -w[j], first + k, j);
+                    }
+                }
+            }
+            return;
+        }
+        let transposed = Mat {
+            data: &w[cols.start..],
+            row: 1,
+            col: m,
+        };
+        let x = Mat::rows(&self.x.rows[first * d..], d);
+        product(dy, (cols.len(), d, rows), transposed, x, true);
+        if self.measure.kind != MeasureKind::Dot && self.radial() {
+            let mut sums = vec![T::ZERO; cols.len()];
+            for w in w.chunks_exact(m) {
+                for (s, &v) in sums.iter_mut().zip(&w[cols.clone()]) {
+                    *s += v;
+                }
+            }
+            for ((j, dy), s) in cols.zip(dy.chunks_exact_mut(d)).zip(sums) {
+                simd::axpy(dy, -s, self.y().row(j));
+            }
+        }
+    }
+
+    /// `out += c phi(x_i - y_j)`.
+    fn add_phi(&self, out: &mut [T], c: T, i: usize, j: usize) {
+        let (x, y) = (self.x.row(i), self.y().row(j));
+        let p = match self.measure.kind {
+            MeasureKind::Lp(p) => p,
+            _ => 2.0,
+        };
+        if p == 2.0 {
+            simd::run(
+                #[inline(always)]
+                || {
+                    for ((o, &x), &y) in out.iter_mut().zip(x).zip(y) {
+                        *o += c * (x - y);
+                    }
+                },
+            );
+            return;
+        }
+        let top = if p.is_infinite() {
+            x.iter()
+                .zip(y)
+                .fold(T::ZERO, |m, (&a, &b)| m.larger((a - b).abs()))
+        } else {
+            T::ZERO
+        };
+        for ((o, &x), &y) in out.iter_mut().zip(x).zip(y) {
+            let diff = x - y;
+            let phi = if p == 1.0 {
+                signum(diff)
+            } else if p.is_infinite() {
+                if diff.abs() == top {
+                    signum(diff)
+                } else {
+                    T::ZERO
+                }
+            } else {
+                signum(diff) * diff.abs().powf(T::from_f64(p - 1.0))
+            };
+            *o += c * phi;
+        }
+    }
+
+    /// Adds the gradient of single elements to one of their rows; `entries` are (row, column, gradient, value).
+    pub(crate) fn pull_entries_to_row(&self, dx: &mut [T], i: usize, entries: &[(u32, T, T)]) {
+        let mut own = T::ZERO;
+        for &(j, g, v) in entries {
+            let (c, r) = self.factor(i, g, v);
+            own += r;
+            if c == T::ZERO {
+                continue;
+            }
+            if self.measure.kind == MeasureKind::Dot {
+                simd::axpy(dx, c, self.y().row(j as usize));
+            } else {
+                self.add_phi(dx, c, i, j as usize);
+            }
+        }
+        if own != T::ZERO {
+            simd::axpy(dx, own, self.x.row(i));
+        }
+    }
+
+    /// The same for a column; `entries` are (row, gradient, value).
+    pub(crate) fn pull_entries_to_column(&self, dy: &mut [T], j: usize, entries: &[(u32, T, T)]) {
+        for &(i, g, v) in entries {
+            let (c, _) = self.factor(i as usize, g, v);
+            if c == T::ZERO {
+                continue;
+            }
+            if self.measure.kind == MeasureKind::Dot {
+                simd::axpy(dy, c, self.x.row(i as usize));
+            } else {
+                self.add_phi(dy, -c, i as usize, j);
+            }
+        }
+    }
+
+    /// Adds `c (x - y)` to the rows of near pairs, and subtracts it from their columns. `dy` is `None` where both are one set.
+    pub(crate) fn pull_near(&self, near: &[NearPair<T>], dx: &mut [T], mut dy: Option<&mut [T]>) {
+        let d = self.x.d;
+        for &(i, j, c) in near {
+            let (i, j) = (i as usize, j as usize);
+            self.add_phi(&mut dx[i * d..(i + 1) * d], c, i, j);
+            let to = dy.as_deref_mut().unwrap_or(&mut *dx);
+            self.add_phi(&mut to[j * d..(j + 1) * d], -c, i, j);
+        }
+    }
+
+    /// The gradients of both sides, in the order and scale of the embeddings as given, from the gradients of all elements.
+    pub(crate) fn pull(&self, values: &[T], grads: Vec<T>) -> (Vec<T>, Vec<T>) {
+        let (n, m, d) = (self.x.n, self.y().n, self.x.d);
+        let (mut dx, mut dy) = (vec![T::ZERO; n * d], vec![T::ZERO; m * d]);
+        if n * m * d > 0 {
+            let mut w = values.to_vec();
+            let near: Vec<Vec<NearPair<T>>> = w
+                .par_chunks_mut(TILE * m)
+                .zip(grads.par_chunks(TILE * m))
+                .zip(dx.par_chunks_mut(TILE * d))
+                .enumerate()
+                .map(|(t, ((w, g), dx))| {
+                    let mut near = Vec::new();
+                    let first = t * TILE;
+                    let own: Vec<T> = w
+                        .chunks_exact_mut(m)
+                        .zip(g.chunks_exact(m))
+                        .enumerate()
+                        .map(|(k, (w, g))| self.convert(first + k, w, g, &mut near))
+                        .collect();
+                    self.pull_rows(first..first + own.len(), w, &own, dx);
+                    near
+                })
+                .collect();
+            dy.par_chunks_mut(TILE * d).enumerate().for_each(|(t, dy)| {
+                let cols = t * TILE..t * TILE + dy.len() / d;
+                self.pull_columns(cols, 0, &w, dy);
+            });
+            for near in near {
+                self.pull_near(&near, &mut dx, Some(&mut dy));
+            }
+        }
+        (self.x.restore(dx, T::ONE), self.y().restore(dy, T::ONE))
+    }
+}
+
+fn distance<T: Real>(x: &[T], y: &[T]) -> T {
+    simd::run(
+        #[inline(always)]
+        || simd::distance_inline(x, y),
+    )
+}
