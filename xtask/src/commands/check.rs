@@ -50,6 +50,8 @@ const ROOMS: &[(&str, &[&str])] = &[
         "xtask",
         &["phiz-recipes", "phiz-data", "phiz-eval", "phiz-train"],
     ),
+    // Not a room but a guest: an example crate that sees what a user sees.
+    ("outside-user", &["phiz-losses", "phiz-mining"]),
 ];
 
 /// Packages from outside that only some crates may use.
