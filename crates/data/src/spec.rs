@@ -291,11 +291,12 @@ enum Setting<'a> {
 }
 
 /// Every key of `synth:`, in the order they are printed.
-fn settings(config: &mut SynthConfig) -> [(&'static str, Setting<'_>); 14] {
+fn settings(config: &mut SynthConfig) -> [(&'static str, Setting<'_>); 15] {
     // Without `..`: a new field of the renderer shows itself here.
     let SynthConfig {
         identities,
         per_expression,
+        expressions_per_identity,
         size,
         seed,
         first_identity,
@@ -312,6 +313,10 @@ fn settings(config: &mut SynthConfig) -> [(&'static str, Setting<'_>); 14] {
     [
         ("identities", Setting::Size(identities)),
         ("per_expression", Setting::Size(per_expression)),
+        (
+            "expressions_per_identity",
+            Setting::Size(expressions_per_identity),
+        ),
         ("size", Setting::Size(size)),
         ("seed", Setting::Seed(seed)),
         ("first_identity", Setting::Person(first_identity)),

@@ -2,20 +2,25 @@
 
 use crate::error::{Error, ErrorKind};
 use crate::expression::EXPRESSIONS;
+use crate::stream::Stream;
 
 /// A set of rendered faces. Every sample is a function of this and its index.
 ///
-/// Samples are laid out identity-major, then expression, then take:
-/// `index = (identity * 7 + expression) * per_expression + take`. What a sample looks like depends on `seed` and on
-/// its own identity number (`first_identity + identity`), expression and take, not on `identities` or
-/// `per_expression`: a larger set contains the smaller one, and two sets whose ranges of identities do not overlap
-/// share nobody.
+/// Samples are laid out identity-major, then expression, then take: with e = `expressions_per_identity`,
+/// `index = (identity * e + i) * per_expression + take`, and i counts the expressions this person shows in the order
+/// of [`EXPRESSIONS`]. What a sample looks like depends on `seed` and on its own identity number
+/// (`first_identity + identity`), expression and take, not on `identities`, `per_expression` or
+/// `expressions_per_identity`: a larger set contains the smaller one, and two sets whose ranges of identities do not
+/// overlap share nobody.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SynthConfig {
     /// Number of people. Default 60.
     pub identities: usize,
     /// Images of each person with each of the seven expressions. Default 4.
     pub per_expression: usize,
+    /// How many of the seven expressions each person shows, 1 to 7, chosen by `seed` and person. Posed databases hold
+    /// some three for each subject, so that who it is tells much of what is shown. Default 7.
+    pub expressions_per_identity: usize,
     /// Side of the square image in pixels, 24 to 1024. Default 64.
     pub size: usize,
     /// Seed of all random streams. Default 0.
@@ -51,6 +56,7 @@ impl Default for SynthConfig {
         Self {
             identities: 60,
             per_expression: 4,
+            expressions_per_identity: EXPRESSIONS.len(),
             size: 64,
             seed: 0,
             first_identity: 0,
@@ -129,6 +135,13 @@ impl SynthConfig {
                 "1 to 16777216",
             ));
         }
+        if !(1..=EXPRESSIONS.len()).contains(&self.expressions_per_identity) {
+            return Err(Error::range(
+                "expressions_per_identity",
+                self.expressions_per_identity as f64,
+                "1 to 7",
+            ));
+        }
         if self
             .identities
             .checked_mul(self.per_expression)
@@ -144,13 +157,13 @@ impl SynthConfig {
         Ok(())
     }
 
-    /// Number of samples: `identities * 7 * per_expression` (0 for a configuration that does not validate).
+    /// Number of samples: `identities * expressions_per_identity * per_expression` (0 for a configuration that does not validate).
     #[must_use]
     pub fn len(&self) -> usize {
         if self.validate().is_err() {
             return 0;
         }
-        self.identities * self.per_expression * EXPRESSIONS.len()
+        self.identities * self.per_expression * self.expressions_per_identity
     }
 
     /// True when there are no samples, which is when the configuration does not validate.
@@ -171,14 +184,31 @@ impl SynthConfig {
         }
         let take = index % self.per_expression;
         let rest = index / self.per_expression;
-        let expression = rest % EXPRESSIONS.len();
-        let identity = (rest / EXPRESSIONS.len()) as u32;
+        let identity = (rest / self.expressions_per_identity) as u32;
+        let person = self.first_identity + identity;
         Ok(Place {
             identity,
-            person: self.first_identity + identity,
-            expression: expression as u32,
+            person,
+            expression: self.shown(person, rest % self.expressions_per_identity),
             take: take as u32,
         })
+    }
+
+    /// The `i`-th expression that `person` shows.
+    fn shown(&self, person: u32, i: usize) -> u32 {
+        let count = self.expressions_per_identity;
+        if count == EXPRESSIONS.len() {
+            return i as u32;
+        }
+        // The first `count` of the person's own order, so that a larger count adds and never exchanges.
+        let mut stream = Stream::new(self.seed, "repertoire", u64::from(person));
+        let mut order: [u32; EXPRESSIONS.len()] = std::array::from_fn(|e| e as u32);
+        for last in (1..order.len()).rev() {
+            let chosen = (stream.uniform() * (last + 1) as f32) as usize;
+            order.swap(last, chosen.min(last));
+        }
+        order[..count].sort_unstable();
+        order[i]
     }
 }
 
