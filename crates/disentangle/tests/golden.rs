@@ -1,6 +1,8 @@
 //! Every term's value and gradient against f64 statements made by `fixtures/disentangle/make.py`, and against
 //! central differences.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use candle::{Device, Result, Tensor, Var};
 use phiz_disentangle::*;
 use phiz_kernels::gradcheck;

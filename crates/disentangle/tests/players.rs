@@ -1,5 +1,7 @@
 //! Who learns when, and that the game does what it is for.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use candle::backprop::GradStore;
 use candle::{DType, Device, Tensor, Var};
 use phiz_disentangle::*;

@@ -8,6 +8,7 @@
 //! | train a metric loss or margin head in your own loop | [`losses`] and [`mining`] |
 //! | a convolution, batch norm or pooling whose CPU gradient is right and fast | [`kernels`] |
 //! | an IResNet, MobileFaceNet or expression network that reads PyTorch's weights | [`backbones`] |
+//! | a code that tells the class and not a labelled factor, by an adversarial game | [`disentangle`] |
 //! | faces with every factor known, without a download | [`synth`] |
 //! | data sets, subject-independent splits, an ordered loader | [`data`] |
 //! | optimisers, schedules and checkpoints that resume bit for bit | [`train`] |
@@ -16,8 +17,9 @@
 //!
 //! # Crate topology
 //!
-//! `kernels`, `mining`, `train`, `eval` and `synth` depend on nothing of ours; `losses` and `backbones`
-//! stand on `kernels`; `data` stands on `synth`; `recipes` on all of them. A user
+//! `kernels`, `mining`, `train`, `eval` and `synth` depend on nothing of ours; `losses`, `backbones`
+//! and `disentangle` stand on `kernels`; `data` stands on `synth`; `recipes` on all of them but
+//! `disentangle`, which no recipe trains yet. A user
 //! of `losses` builds neither image codecs nor the renderer.
 //!
 //! # A loss in ten lines
@@ -38,6 +40,7 @@
 
 pub use phiz_backbones as backbones;
 pub use phiz_data as data;
+pub use phiz_disentangle as disentangle;
 pub use phiz_eval as eval;
 pub use phiz_kernels as kernels;
 pub use phiz_losses as losses;
