@@ -59,11 +59,8 @@ pub(crate) fn conv_relu(
         &vb.pp("conv"),
     )?;
     cost.conv(&conv)?;
-    Ok(Unit {
-        conv,
-        norm: batch_norm(channels.1, 1e-5, vb.pp("bn"))?,
-        act: Act::Relu,
-    })
+    let norm = batch_norm(channels.1, 1e-5, vb.pp("bn"))?;
+    Ok(Unit::new(conv, norm, Act::Relu))
 }
 
 /// The block of the [module text](self).
@@ -89,6 +86,18 @@ impl Inception {
                 conv_relu((mix.reduce5, mix.five), 3, 1, cost, &vb.pp("five1"))?,
                 conv_relu((mix.five, mix.five), 3, 1, cost, &vb.pp("five2"))?,
             ],
+        })
+    }
+
+    /// The block for inference, norms in the convolutions.
+    pub(crate) fn folded(&self) -> Result<Self> {
+        Ok(Self {
+            one: self.one.folded()?,
+            reduce3: self.reduce3.folded()?,
+            reduce5: self.reduce5.folded()?,
+            pool: self.pool.folded()?,
+            three: self.three.folded()?,
+            five: [self.five[0].folded()?, self.five[1].folded()?],
         })
     }
 

@@ -16,7 +16,10 @@ use std::collections::BTreeMap;
 
 use candle::{DType, Device, Module, Result, Tensor};
 use candle_nn::{Init, ModuleT, VarBuilder};
-use phiz_kernels::layers::{BatchNorm, BatchNormConfig, Linear, batch_norm};
+use phiz_kernels::layers::{
+    BatchNorm, BatchNormConfig, Linear, batch_norm, fold_batch_norm_before_linear,
+    fold_batch_norm_linear,
+};
 use phiz_kernels::{Activation, dropout};
 
 use crate::cost::Cost;
@@ -60,7 +63,10 @@ impl Default for IResNetConfig {
 
 #[derive(Debug, Clone)]
 struct Block {
-    bn1: BatchNorm,
+    /// None once folded.
+    bn1: Option<BatchNorm>,
+    /// Side of the map in front.
+    side: usize,
     first: Unit,
     second: Unit,
     downsample: Option<Unit>,
@@ -74,23 +80,24 @@ impl Block {
         cost: &mut Cost,
         vb: &VarBuilder,
     ) -> Result<Self> {
-        let first = Unit {
-            conv: conv((from, to), 3, same(3, 1), INIT, &vb.pp("conv1"))?,
-            norm: batch_norm(to, 1e-5, vb.pp("bn2"))?,
-            act: Act::prelu(to, &vb.pp("prelu"))?,
-        };
-        let second = Unit {
-            conv: conv((to, to), 3, same(3, stride), INIT, &vb.pp("conv2"))?,
-            norm: batch_norm(to, 1e-5, vb.pp("bn3"))?,
-            act: Act::None,
-        };
+        let side = cost.side;
+        let first = Unit::new(
+            conv((from, to), 3, same(3, 1), INIT, &vb.pp("conv1"))?,
+            batch_norm(to, 1e-5, vb.pp("bn2"))?,
+            Act::prelu(to, &vb.pp("prelu"))?,
+        );
+        let second = Unit::new(
+            conv((to, to), 3, same(3, stride), INIT, &vb.pp("conv2"))?,
+            batch_norm(to, 1e-5, vb.pp("bn3"))?,
+            Act::None,
+        );
         let downsample = if stride != 1 || from != to {
             let vb = vb.pp("downsample");
-            let unit = Unit {
-                conv: conv((from, to), 1, same(1, stride), INIT, &vb.pp(0))?,
-                norm: batch_norm(to, 1e-5, vb.pp(1))?,
-                act: Act::None,
-            };
+            let unit = Unit::new(
+                conv((from, to), 1, same(1, stride), INIT, &vb.pp(0))?,
+                batch_norm(to, 1e-5, vb.pp(1))?,
+                Act::None,
+            );
             // The shortcut sees the map as it is before the block.
             let mut shortcut = Cost::new(cost.side);
             unit.cost(&mut shortcut)?;
@@ -102,7 +109,8 @@ impl Block {
         first.cost(cost)?;
         second.cost(cost)?;
         Ok(Self {
-            bn1: batch_norm(from, 1e-5, vb.pp("bn1"))?,
+            bn1: Some(batch_norm(from, 1e-5, vb.pp("bn1"))?),
+            side,
             first,
             second,
             downsample,
@@ -110,14 +118,33 @@ impl Block {
     }
 
     fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        let y = self.bn1.forward_act(x, Activation::None, train)?;
-        let y = self
-            .second
-            .forward(&self.first.forward(&y, train)?, train)?;
+        let y = match &self.bn1 {
+            Some(norm) => self
+                .first
+                .forward(&norm.forward_act(x, Activation::None, train)?, train)?,
+            None => self.first.forward(x, train)?,
+        };
         match &self.downsample {
-            Some(unit) => y + unit.forward(x, train)?,
-            None => y + x,
+            Some(unit) => {
+                let shortcut = unit.forward(x, train)?;
+                self.second.forward_add(&y, &shortcut, train)
+            }
+            None => self.second.forward_add(&y, x, train),
         }
+    }
+
+    /// The block for inference: every norm in the convolution beside it.
+    fn folded(&self) -> Result<Self> {
+        Ok(Self {
+            bn1: None,
+            side: self.side,
+            first: match &self.bn1 {
+                Some(norm) => self.first.folded_behind(norm, self.side)?,
+                None => self.first.clone(),
+            },
+            second: self.second.folded()?,
+            downsample: self.downsample.as_ref().map(Unit::folded).transpose()?,
+        })
     }
 }
 
@@ -127,9 +154,9 @@ pub struct IResNet {
     config: IResNetConfig,
     stem: Unit,
     blocks: Vec<Block>,
-    bn2: BatchNorm,
+    /// The two norms of the tail; none once folded.
+    norms: Option<(BatchNorm, BatchNorm)>,
     fc: Linear,
-    features: BatchNorm,
     macs: u64,
 }
 
@@ -164,17 +191,17 @@ impl IResNet {
             candle::bail!("IResNet: dropout {dropout} is outside [0, 1)")
         }
         let mut cost = Cost::new(image_size);
-        let stem = Unit {
-            conv: conv(
+        let stem = Unit::new(
+            conv(
                 (in_channels, base_channels),
                 3,
                 same(3, 1),
                 INIT,
                 &vb.pp("conv1"),
             )?,
-            norm: batch_norm(base_channels, 1e-5, vb.pp("bn1"))?,
-            act: Act::prelu(base_channels, &vb.pp("prelu"))?,
-        };
+            batch_norm(base_channels, 1e-5, vb.pp("bn1"))?,
+            Act::prelu(base_channels, &vb.pp("prelu"))?,
+        );
         stem.cost(&mut cost)?;
         let mut layers = Vec::new();
         let mut from = base_channels;
@@ -198,9 +225,11 @@ impl IResNet {
             config,
             stem,
             blocks: layers,
-            bn2: batch_norm(from, 1e-5, vb.pp("bn2"))?,
+            norms: Some((
+                batch_norm(from, 1e-5, vb.pp("bn2"))?,
+                batch_norm(embedding_dim, fixed, vb.pp("features"))?,
+            )),
             fc,
-            features: batch_norm(embedding_dim, fixed, vb.pp("features"))?,
             macs: cost.macs,
         })
     }
@@ -240,15 +269,45 @@ impl IResNet {
         for block in &self.blocks {
             x = block.forward(&x, train)?;
         }
-        let mut x = self
-            .bn2
+        let Some((bn2, features)) = &self.norms else {
+            return self.fc.forward(&x.flatten_from(1)?);
+        };
+        let mut x = bn2
             .forward_act(&x, Activation::None, train)?
             .flatten_from(1)?;
         if train && rate > 0. {
             x = dropout(&x, rate, seed)?;
         }
-        self.features
-            .forward_act(&self.fc.forward(&x)?, Activation::None, train)
+        features.forward_act(&self.fc.forward(&x)?, Activation::None, train)
+    }
+
+    /// The same network for inference, made of what its parameters and running statistics are now:
+    /// norms stand in the weights of the layers beside them, activations and residuals are applied
+    /// where the convolution leaves its result. Embeddings agree to rounding (f32: within 1e-4 of the
+    /// largest value). It cannot be trained, and later changes of the parameters do not reach it.
+    ///
+    /// # Errors
+    /// When memory for the new weights cannot be had.
+    pub fn folded(&self) -> Result<Self> {
+        let fc = match &self.norms {
+            Some((front, behind)) => {
+                let fc = fold_batch_norm_before_linear(front, &self.fc)?;
+                fold_batch_norm_linear(&fc, behind)?
+            }
+            None => self.fc.clone(),
+        };
+        Ok(Self {
+            config: self.config,
+            stem: self.stem.folded()?,
+            blocks: self
+                .blocks
+                .iter()
+                .map(Block::folded)
+                .collect::<Result<_>>()?,
+            norms: None,
+            fc,
+            macs: self.macs,
+        })
     }
 }
 

@@ -15,7 +15,7 @@
 use candle::{Module, Result, Tensor};
 use candle_nn::init::{FanInOut, NonLinearity, NormalOrUniform};
 use candle_nn::{Init, ModuleT, VarBuilder};
-use phiz_kernels::layers::{BatchNorm, Linear, batch_norm};
+use phiz_kernels::layers::{BatchNorm, Linear, batch_norm, fold_batch_norm_linear};
 use phiz_kernels::{Activation, Conv2dConfig};
 
 use crate::cost::Cost;
@@ -77,9 +77,8 @@ fn conv_block(
     cost: &mut Cost,
     vb: &VarBuilder,
 ) -> Result<Unit> {
-    let mut unit = linear_block(channels, kernel, config, cost, vb)?;
-    unit.act = Act::prelu(channels.1, &vb.pp("layers").pp(2))?;
-    Ok(unit)
+    let act = Act::prelu(channels.1, &vb.pp("layers").pp(2))?;
+    block(channels, kernel, config, act, cost, vb)
 }
 
 /// Convolution and norm under `layers.0`, `layers.1`.
@@ -90,14 +89,22 @@ fn linear_block(
     cost: &mut Cost,
     vb: &VarBuilder,
 ) -> Result<Unit> {
+    block(channels, kernel, config, Act::None, cost, vb)
+}
+
+fn block(
+    channels: (usize, usize),
+    kernel: usize,
+    config: Conv2dConfig,
+    act: Act,
+    cost: &mut Cost,
+    vb: &VarBuilder,
+) -> Result<Unit> {
     let vb = vb.pp("layers");
     let conv = conv(channels, kernel, config, INIT, &vb.pp(0))?;
     cost.conv(&conv)?;
-    Ok(Unit {
-        conv,
-        norm: batch_norm(channels.1, 1e-5, vb.pp(1))?,
-        act: Act::None,
-    })
+    let norm = batch_norm(channels.1, 1e-5, vb.pp(1))?;
+    Ok(Unit::new(conv, norm, act))
 }
 
 #[derive(Debug, Clone)]
@@ -130,11 +137,21 @@ impl Bottleneck {
     }
 
     fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        let mut y = x.clone();
-        for unit in &self.units {
-            y = unit.forward(&y, train)?;
+        let [widen, depth, narrow] = &self.units;
+        let y = depth.forward(&widen.forward(x, train)?, train)?;
+        if self.residual {
+            narrow.forward_add(&y, x, train)
+        } else {
+            narrow.forward(&y, train)
         }
-        if self.residual { x + y } else { Ok(y) }
+    }
+
+    fn folded(&self) -> Result<Self> {
+        let [widen, depth, narrow] = &self.units;
+        Ok(Self {
+            units: [widen.folded()?, depth.folded()?, narrow.folded()?],
+            residual: self.residual,
+        })
     }
 }
 
@@ -149,7 +166,8 @@ pub struct MobileFaceNet {
     separate: Unit,
     global: Unit,
     linear: Linear,
-    norm: BatchNorm,
+    /// None once folded.
+    norm: Option<BatchNorm>,
     macs: u64,
 }
 
@@ -266,7 +284,7 @@ impl MobileFaceNet {
             separate,
             global,
             linear,
-            norm,
+            norm: Some(norm),
             macs: cost.macs,
         })
     }
@@ -279,6 +297,31 @@ impl MobileFaceNet {
     /// Multiply-accumulates of one forward pass, for one image.
     pub fn macs(&self) -> u64 {
         self.macs
+    }
+
+    /// The same network for inference, made of what its parameters and running statistics are now:
+    /// norms stand in the weights of the layers in front of them, activations and residuals are applied
+    /// where the convolution leaves its result. Embeddings agree to rounding (f32: within 1e-4 of the
+    /// largest value). It cannot be trained, and later changes of the parameters do not reach it.
+    ///
+    /// # Errors
+    /// When memory for the new weights cannot be had.
+    pub fn folded(&self) -> Result<Self> {
+        let bottlenecks = self.bottlenecks.iter().map(Bottleneck::folded);
+        Ok(Self {
+            config: self.config,
+            stem: self.stem.folded()?,
+            second: self.second.as_ref().map(Unit::folded).transpose()?,
+            bottlenecks: bottlenecks.collect::<Result<_>>()?,
+            separate: self.separate.folded()?,
+            global: self.global.folded()?,
+            linear: match &self.norm {
+                Some(norm) => fold_batch_norm_linear(&self.linear, norm)?,
+                None => self.linear.clone(),
+            },
+            norm: None,
+            macs: self.macs,
+        })
     }
 }
 
@@ -335,7 +378,10 @@ impl ModuleT for MobileFaceNet {
             .global
             .forward(&self.separate.forward(&x, train)?, train)?;
         let x = self.linear.forward(&x.flatten_from(1)?)?;
-        self.norm.forward_act(&x, Activation::None, train)
+        match &self.norm {
+            Some(norm) => norm.forward_act(&x, Activation::None, train),
+            None => Ok(x),
+        }
     }
 }
 

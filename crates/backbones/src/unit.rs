@@ -2,7 +2,7 @@
 
 use candle::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
-use phiz_kernels::layers::{BatchNorm, Conv2d, Linear};
+use phiz_kernels::layers::{BatchNorm, Conv2d, ConvBn, Linear, fold_batch_norm_before};
 use phiz_kernels::{Activation, Conv2dConfig};
 
 use crate::cost::Cost;
@@ -31,22 +31,57 @@ impl Act {
     }
 }
 
-/// Convolution, batch norm and activation; while training, one op.
+/// Convolution, batch norm and activation: one op while training, and one once folded.
 #[derive(Debug, Clone)]
 pub(crate) struct Unit {
-    pub(crate) conv: Conv2d,
-    pub(crate) norm: BatchNorm,
-    pub(crate) act: Act,
+    layers: ConvBn,
+    act: Act,
+    /// What a norm folded from the front leaves at every pixel, (1, C, H, W).
+    map: Option<Tensor>,
 }
 
 impl Unit {
+    pub(crate) fn new(conv: Conv2d, norm: BatchNorm, act: Act) -> Self {
+        Self {
+            layers: ConvBn::new(conv, norm),
+            act,
+            map: None,
+        }
+    }
+
     pub(crate) fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        self.norm
-            .forward_conv(&self.conv, x, self.act.as_activation(), train)
+        let act = self.act.as_activation();
+        self.layers.forward_act(x, self.map.as_ref(), act, train)
+    }
+
+    /// `residual` plus the unit without activation.
+    pub(crate) fn forward_add(&self, x: &Tensor, residual: &Tensor, train: bool) -> Result<Tensor> {
+        self.layers
+            .forward_act(x, Some(residual), self.act.as_activation(), train)
     }
 
     pub(crate) fn cost(&self, cost: &mut Cost) -> Result<()> {
-        cost.conv(&self.conv)
+        cost.conv(self.layers.conv())
+    }
+
+    /// The unit for inference, its norm in the convolution.
+    pub(crate) fn folded(&self) -> Result<Self> {
+        Ok(Self {
+            layers: self.layers.fold()?,
+            ..self.clone()
+        })
+    }
+
+    /// The unit for inference, its norm and the one in front of it in the convolution; for maps of
+    /// `side` x `side`.
+    pub(crate) fn folded_behind(&self, front: &BatchNorm, side: usize) -> Result<Self> {
+        let conv = self.layers.fold()?;
+        let (conv, map) = fold_batch_norm_before(front, conv.conv(), (side, side))?;
+        Ok(Self {
+            layers: ConvBn::folded(conv),
+            act: self.act.clone(),
+            map: Some(map),
+        })
     }
 }
 

@@ -34,12 +34,14 @@
 
 mod activation;
 mod conv;
+mod conv_act;
 mod conv_norm;
 mod conv_transpose;
 mod cpu;
 mod gemm;
 pub mod gradcheck;
 pub mod isa;
+mod layer_norm;
 pub mod layers;
 mod linear;
 mod loss;
@@ -58,12 +60,17 @@ mod weighted;
 
 pub use activation::{Activation, dropout, prelu, relu, softplus};
 pub use conv::{Conv2dConfig, conv2d};
+pub use conv_act::conv2d_act;
 pub use conv_norm::conv2d_batch_norm_train;
 pub use conv_transpose::{ConvTranspose2dConfig, conv_transpose2d};
+pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use loss::{cross_entropy, log_softmax};
 pub use norm::{BatchStats, batch_norm_eval, batch_norm_train};
-pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};
+pub use pool::{
+    Pool2dConfig, adaptive_avg_pool2d, avg_pool2d, avg_pool2d_with, global_avg_pool, max_pool2d,
+    max_pool2d_with,
+};
 pub use upsample::{
     upsample_bilinear2d, upsample_bilinear2d_scale, upsample_nearest2d, upsample_nearest2d_scale,
 };

@@ -22,8 +22,8 @@ struct Frame<'a> {
 
 impl<'a> Frame<'a> {
     fn new(w: &'a Window) -> Self {
-        let width = w.width + 2 * w.padding;
-        let len = (w.height + 2 * w.padding) * width;
+        let width = w.width + 2 * w.padding.1;
+        let len = (w.height + 2 * w.padding.0) * width;
         Self { w, width, len }
     }
 
@@ -32,7 +32,7 @@ impl<'a> Frame<'a> {
         let padding = self.w.padding;
         frame.fill(T::NEG_INFINITY);
         for (y, row) in plane.chunks_exact(self.w.width).enumerate() {
-            let at = (y + padding) * self.width + padding;
+            let at = (y + padding.0) * self.width + padding.1;
             frame[at..at + self.w.width].copy_from_slice(row);
         }
     }
@@ -42,24 +42,24 @@ impl<'a> Frame<'a> {
         let (stride, width) = (self.w.stride, self.width);
         let (rows, cols) = (self.w.out_height, self.w.out_width);
         // At stride 1 all rows are one run; the positions between them hold windows that nobody reads.
-        let (runs, len) = if stride == 1 {
+        let (runs, len) = if stride == (1, 1) {
             (1, (rows - 1) * width + cols)
         } else {
-            (rows, (cols - 1) * stride + 1)
+            (rows, (cols - 1) * stride.1 + 1)
         };
-        (0..runs).map(move |y| y * stride * width..y * stride * width + len)
+        (0..runs).map(move |y| y * stride.0 * width..y * stride.0 * width + len)
     }
 
     /// Where tap `t` lies from the first tap of its window.
     fn offset(&self, t: usize) -> usize {
-        t / self.w.kernel * self.width + t % self.w.kernel
+        t / self.w.kernel.1 * self.width + t % self.w.kernel.1
     }
 
     /// The first taps of the windows of output row `y`.
     #[inline(always)]
     fn row<'b, U>(&self, y: usize, dense: &'b [U]) -> &'b [U] {
-        let start = y * self.w.stride * self.width;
-        &dense[start..start + (self.w.out_width - 1) * self.w.stride + 1]
+        let start = y * self.w.stride.0 * self.width;
+        &dense[start..start + (self.w.out_width - 1) * self.w.stride.1 + 1]
     }
 }
 
@@ -71,7 +71,7 @@ fn values<T: Real>(f: &Frame<'_>, plane: &[T], out: &mut [T], buffer: &mut [T]) 
     for run in f.runs() {
         let best = &mut best[run.clone()];
         best.copy_from_slice(&frame[run.clone()]);
-        for t in 1..w.kernel * w.kernel {
+        for t in 1..w.kernel.0 * w.kernel.1 {
             let at = run.start + f.offset(t);
             for (b, &v) in best.iter_mut().zip(&frame[at..at + run.len()]) {
                 *b = if wins(v, *b) { v } else { *b };
@@ -79,7 +79,7 @@ fn values<T: Real>(f: &Frame<'_>, plane: &[T], out: &mut [T], buffer: &mut [T]) 
         }
     }
     for (y, out) in out.chunks_exact_mut(w.out_width).enumerate() {
-        gather(out, f.row(y, best), w.stride);
+        gather(out, f.row(y, best), w.stride.1);
     }
 }
 
@@ -103,7 +103,7 @@ fn values_and_taps<T: Real>(
         let (best, tap) = (&mut best[run.clone()], &mut tap[run.clone()]);
         best.copy_from_slice(&frame[run.clone()]);
         tap.fill(0);
-        for t in 1..w.kernel * w.kernel {
+        for t in 1..w.kernel.0 * w.kernel.1 {
             let at = run.start + f.offset(t);
             let values = &frame[at..at + run.len()];
             for ((b, i), &v) in best.iter_mut().zip(tap.iter_mut()).zip(values) {
@@ -117,9 +117,9 @@ fn values_and_taps<T: Real>(
         .chunks_exact_mut(w.out_width)
         .zip(taps.chunks_exact_mut(w.out_width));
     for (y, (out, taps)) in rows.enumerate() {
-        gather(out, f.row(y, best), w.stride);
+        gather(out, f.row(y, best), w.stride.1);
         let row = f.row(y, tap);
-        for (d, s) in taps.iter_mut().zip(row.iter().step_by(w.stride)) {
+        for (d, s) in taps.iter_mut().zip(row.iter().step_by(w.stride.1)) {
             *d = *s as u8;
         }
     }
@@ -152,9 +152,9 @@ pub(crate) fn forward<T: Real>(w: &Window, plane: &[T], out: &mut [T], taps: Opt
         // Among nothing but negative infinities the frame itself may have won.
         w.each(|o, rows, cols| {
             let best = w.largest(plane, rows, cols);
-            let (y, x) = (best / w.width + w.padding, best % w.width + w.padding);
+            let (y, x) = (best / w.width + w.padding.0, best % w.width + w.padding.1);
             let (oy, ox) = (o / w.out_width, o % w.out_width);
-            taps[o] = ((y - oy * w.stride) * w.kernel + (x - ox * w.stride)) as u8;
+            taps[o] = ((y - oy * w.stride.0) * w.kernel.1 + (x - ox * w.stride.1)) as u8;
         });
     }
 }
@@ -162,19 +162,19 @@ pub(crate) fn forward<T: Real>(w: &Window, plane: &[T], out: &mut [T], taps: Opt
 /// Adds the gradient of every window to the pixel that won it.
 pub(crate) fn backward<T: Real>(w: &Window, taps: &[u8], dy: &[T], dx: &mut [T]) {
     let mut offsets = [0usize; LARGEST_KERNEL * LARGEST_KERNEL];
-    for (t, offset) in offsets.iter_mut().take(w.kernel * w.kernel).enumerate() {
+    for (t, offset) in offsets.iter_mut().take(w.kernel.0 * w.kernel.1).enumerate() {
         // Below zero in the padding; the sum with a window's place wraps back.
-        *offset =
-            (t / w.kernel * w.width + t % w.kernel).wrapping_sub(w.padding * w.width + w.padding);
+        *offset = (t / w.kernel.1 * w.width + t % w.kernel.1)
+            .wrapping_sub(w.padding.0 * w.width + w.padding.1);
     }
     let rows = taps
         .chunks_exact(w.out_width)
         .zip(dy.chunks_exact(w.out_width));
     for (y, (taps, dy)) in rows.enumerate() {
-        let mut at = y * w.stride * w.width;
+        let mut at = y * w.stride.0 * w.width;
         for (&tap, &dy) in taps.iter().zip(dy) {
             dx[at.wrapping_add(offsets[usize::from(tap)])] += dy;
-            at += w.stride;
+            at += w.stride.1;
         }
     }
 }

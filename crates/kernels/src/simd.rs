@@ -20,6 +20,12 @@ impl<R, F: FnMut() -> R> pulp::WithSimd for Body<F> {
 /// must everything hot that it calls.
 #[inline(always)]
 pub(crate) fn run<R>(f: impl FnMut() -> R) -> R {
+    with(Body(f))
+}
+
+/// Runs `job` for the instruction set in use, with its vectors in hand.
+#[inline(always)]
+pub(crate) fn with<W: pulp::WithSimd>(job: W) -> W::Output {
     // Each set is asked for by name: pulp's own dispatch knows AVX2 only with a feature that other
     // users of pulp in the build do not turn on.
     let set = isa::current();
@@ -28,25 +34,21 @@ pub(crate) fn run<R>(f: impl FnMut() -> R) -> R {
         if set == InstructionSet::Avx512
             && let Some(simd) = pulp::x86::V4::try_new()
         {
-            return simd_run(simd, f);
+            return Simd::vectorize(simd, job);
         }
         if set == InstructionSet::Avx2
             && let Some(simd) = pulp::x86::V3::try_new()
         {
-            return simd_run(simd, f);
+            return Simd::vectorize(simd, job);
         }
     }
     #[cfg(target_arch = "aarch64")]
     if set == InstructionSet::Neon
         && let Some(simd) = pulp::aarch64::Neon::try_new()
     {
-        return simd_run(simd, f);
+        return Simd::vectorize(simd, job);
     }
-    let _ = set;
-    simd_run(pulp::Scalar::new(), f)
-}
-
-#[inline(always)]
-fn simd_run<S: Simd, R>(simd: S, f: impl FnMut() -> R) -> R {
-    Simd::vectorize(simd, Body(f))
+    #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = (set, InstructionSet::Scalar);
+    Simd::vectorize(pulp::Scalar::new(), job)
 }

@@ -4,7 +4,7 @@
 
 use candle::{DType, Device, Result, Tensor};
 use phiz_kernels::layers::{self, BatchNormConfig};
-use phiz_kernels::{self as k, Activation, Conv2dConfig, pairwise, safe};
+use phiz_kernels::{self as k, Activation, Conv2dConfig, Pool2dConfig, pairwise, safe};
 
 fn ones(shape: &[usize]) -> Tensor {
     Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap()
@@ -147,6 +147,70 @@ fn the_rest() {
     fails(safe::max_last_dim(&ones(&[2, 0])), "empty");
     fails(pairwise::sq_distances(&x, &ones(&[2, 4])), "expected a");
     fails(pairwise::cosine(&ones(&[0, 3]), &x), "empty");
+    fails(
+        k::avg_pool2d(&maps, usize::MAX, 1, usize::MAX / 2),
+        "does not fit",
+    );
+    let wide = |kernel, stride, padding| Pool2dConfig {
+        stride,
+        padding,
+        ..Pool2dConfig::from(kernel)
+    };
+    fails(
+        k::max_pool2d_with(&maps, wide((2, 0), (1, 1), (0, 0))),
+        "must be positive",
+    );
+    fails(
+        k::max_pool2d_with(&maps, wide((2, 2), (0, 1), (0, 0))),
+        "must be positive",
+    );
+    fails(
+        k::avg_pool2d_with(&maps, wide((2, 3), (1, 1), (0, 2))),
+        "padding 2",
+    );
+    fails(
+        k::avg_pool2d_with(&maps, wide((2, 9), (1, 1), (0, 0))),
+        "does not fit",
+    );
+    fails(k::adaptive_avg_pool2d(&maps, (0, 2)), "cannot divide");
+    fails(
+        k::adaptive_avg_pool2d(&maps, (usize::MAX, 2)),
+        "cannot divide",
+    );
+    fails(k::adaptive_avg_pool2d(&x, (1, 1)), "expected input");
+    fails(
+        k::layer_norm(&x, &ones(&[2]), &ones(&[2]), 1e-5),
+        "do not match",
+    );
+    fails(
+        k::layer_norm(&x, &ones(&[3]), &ones(&[2]), 1e-5),
+        "do not match",
+    );
+    fails(
+        k::layer_norm(&x, &ones(&[]), &ones(&[]), 1e-5),
+        "do not match",
+    );
+    fails(k::layer_norm(&x, &ones(&[3]), &ones(&[3]), -1.0), "eps");
+    fails(
+        k::layer_norm(&ones(&[0, 3]), &ones(&[3]), &ones(&[3]), 0.1),
+        "empty",
+    );
+    fails(safe::softmax(&x, 2), "dim");
+    fails(safe::norm(&ones(&[2, 0]), 0), "empty");
+    fails(
+        safe::asin(&x.to_dtype(DType::U8).unwrap()),
+        "unsupported dtype",
+    );
+    fails(safe::top_k_last_dim(&x, 0), "k 0");
+    fails(safe::top_k_last_dim(&x, 4), "k 4");
+    fn at<const N: usize>(v: &[[u32; 3]; N]) -> Tensor {
+        Tensor::new(v, &Device::Cpu).unwrap()
+    }
+    let add = |index: &Tensor, src: &[usize]| safe::scatter_add(&x, index, &ones(src), 0);
+    fails(add(&at(&[[0, 1, 2]]), &[1, 3]), "index 2 at element 2");
+    fails(add(&at(&[[0, 1, 1]]), &[2, 3]), "do not match");
+    fails(add(&at(&[[0, 1, 1]]), &[1, 2]), "do not match");
+    fails(add(&ones(&[1, 3]), &[1, 3]), "integer index");
     let target = |v: &[u32]| Tensor::new(v, &Device::Cpu).unwrap();
     fails(k::cross_entropy(&x, &target(&[0]), 0.0), "batch mismatch");
     fails(

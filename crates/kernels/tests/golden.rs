@@ -5,12 +5,14 @@
 mod common;
 
 use candle::{DType, Device, Result, Tensor, Var};
-use phiz_kernels::{self as k, Activation, Conv2dConfig, ConvTranspose2dConfig, pairwise, safe};
+use phiz_kernels::{
+    self as k, Activation, Conv2dConfig, ConvTranspose2dConfig, Pool2dConfig, pairwise, safe,
+};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The files that the scripts in the fixtures' folder wrote.
-const FILES: [&str; 2] = ["golden.json", "maps.json"];
+const FILES: [&str; 3] = ["golden.json", "maps.json", "ops.json"];
 
 fn cases() -> Vec<Value> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/kernels/");
@@ -103,6 +105,29 @@ fn call(case: &Value, inputs: &BTreeMap<String, Tensor>, dtype: DType) -> Result
             k::conv_transpose2d(x, get("weight"), inputs.get("bias"), cfg)
         }
         "resize" => resize(x, options),
+        "layer_norm" => k::layer_norm(x, get("weight"), get("bias"), eps),
+        "max_pool2d_with" => k::max_pool2d_with(x, windows(options)),
+        "avg_pool2d_with" => k::avg_pool2d_with(x, windows(options)),
+        "adaptive_avg_pool2d" => k::adaptive_avg_pool2d(x, pair(&options["size"])),
+        "softmax" => safe::softmax(x, size(options, "dim")),
+        "log_sum_exp" => safe::log_sum_exp(x, size(options, "dim")),
+        "norm" => safe::norm(x, size(options, "dim")),
+        "normalize" => safe::normalize(x, size(options, "dim")),
+        "max" => safe::max(x, size(options, "dim")),
+        "min" => safe::min(x, size(options, "dim")),
+        "asin" => safe::asin(x),
+        "atan" => safe::atan(x),
+        "abs" => safe::abs(x),
+        "top_k_last_dim" => Ok(safe::top_k_last_dim(x, size(options, "k"))?.0),
+        "scatter_add" => {
+            let index: Vec<u32> = numbers(&options["index"])
+                .iter()
+                .map(|&v| v as u32)
+                .collect();
+            let src = get("src");
+            let index = Tensor::from_vec(index, src.shape(), &Device::Cpu)?;
+            safe::scatter_add(x, &index, src, size(options, "dim"))
+        }
         "global_avg_pool" => k::global_avg_pool(x),
         "log_softmax" => k::log_softmax(x),
         "softmax_last_dim" => safe::softmax_last_dim(x),
@@ -126,12 +151,26 @@ fn call(case: &Value, inputs: &BTreeMap<String, Tensor>, dtype: DType) -> Result
     }
 }
 
+fn pair(v: &Value) -> (usize, usize) {
+    let v = numbers(v);
+    (v[0] as usize, v[1] as usize)
+}
+
+fn windows(options: &Value) -> Pool2dConfig {
+    Pool2dConfig {
+        kernel: pair(&options["kernel"]),
+        stride: pair(&options["stride"]),
+        padding: pair(&options["padding"]),
+        ceil_mode: options["ceil"].as_bool().unwrap(),
+        count_include_pad: options["include"].as_bool().unwrap_or(true),
+    }
+}
+
 fn resize(x: &Tensor, options: &Value) -> Result<Tensor> {
     let align = options["align_corners"].as_bool().unwrap();
     let nearest = options["mode"] == "nearest";
     if options["size"].is_array() {
-        let size = numbers(&options["size"]);
-        let size = (size[0] as usize, size[1] as usize);
+        let size = pair(&options["size"]);
         return match nearest {
             true => k::upsample_nearest2d(x, size),
             false => k::upsample_bilinear2d(x, size, align),

@@ -6,7 +6,7 @@ mod common;
 
 use candle::{Device, Result, Tensor, Var};
 use phiz_kernels::gradcheck::{check, every_variable_has_gradient};
-use phiz_kernels::{self as k, Activation, Conv2dConfig, pairwise, safe};
+use phiz_kernels::{self as k, Activation, Conv2dConfig, Pool2dConfig, pairwise, safe};
 
 /// Fixed values in [-1, 1) without repetition or structure.
 fn values(seed: u64, shape: &[usize]) -> Result<Tensor> {
@@ -113,6 +113,14 @@ fn elementwise_rows_pools_and_losses() -> Result<()> {
         Box::new(k::softplus),
         Box::new(k::log_softmax),
         Box::new(safe::acos),
+        Box::new(safe::asin),
+        Box::new(safe::atan),
+        Box::new(safe::abs),
+        Box::new(|x| safe::softmax(x, 0)),
+        Box::new(|x| safe::log_sum_exp(x, 0)),
+        Box::new(|x| safe::norm(x, 0)),
+        Box::new(|x| safe::max(x, 0)),
+        Box::new(|x| Ok(safe::top_k_last_dim(x, 3)?.0)),
         Box::new(|x| safe::sqrt(&x.sqr()?)),
         Box::new(safe::norm_last_dim),
         Box::new(safe::normalize_last_dim),
@@ -128,11 +136,23 @@ fn elementwise_rows_pools_and_losses() -> Result<()> {
     for op in on_rows {
         check(|v| score(&op(&v[0])?), std::slice::from_ref(&x), TOLERANCE)?;
     }
+    let wide = Pool2dConfig {
+        kernel: (2, 4),
+        stride: (3, 2),
+        padding: (1, 2),
+        ceil_mode: true,
+        count_include_pad: false,
+    };
     let on_maps: Vec<Op> = vec![
         Box::new(|x| k::max_pool2d(x, 3, 2, 1)),
         Box::new(|x| k::max_pool2d(x, 2, 2, 0)),
         Box::new(|x| k::avg_pool2d(x, 3, 2, 1)),
         Box::new(k::global_avg_pool),
+        Box::new(move |x| k::max_pool2d_with(x, wide)),
+        Box::new(move |x| k::avg_pool2d_with(x, wide)),
+        Box::new(|x| k::adaptive_avg_pool2d(x, (3, 4))),
+        Box::new(|x| k::adaptive_avg_pool2d(x, (1, 7))),
+        Box::new(|x| safe::softmax(x, 1)),
     ];
     for op in on_maps {
         check(
@@ -160,6 +180,25 @@ fn elementwise_rows_pools_and_losses() -> Result<()> {
     check(
         |v| score(&k::linear(&v[0], &v[1], Some(&v[2]))?),
         &affine,
+        TOLERANCE,
+    )?;
+    let normal = [
+        values(10, &[3, 2, 4])?,
+        values(11, &[2, 4])?,
+        values(12, &[2, 4])?,
+    ];
+    check(
+        |v| score(&k::layer_norm(&v[0], &v[1], &v[2], 1e-3)?),
+        &normal,
+        TOLERANCE,
+    )?;
+    let (index, sums) = (
+        Tensor::new(&[[1u32, 0], [1, 2], [0, 0], [1, 1], [2, 0]], &Device::Cpu)?,
+        [values(13, &[3, 2])?, values(14, &[5, 2])?],
+    );
+    check(
+        |v| score(&safe::scatter_add(&v[0], &index, &v[1], 0)?),
+        &sums,
         TOLERANCE,
     )?;
     let slopes = [values(8, &[2, 3, 4])?, values(9, &[3])?];
@@ -218,6 +257,24 @@ fn bad_points_have_finite_gradients() -> Result<()> {
         gradient(&row(&[0.0, -1.0, 1.0])?, k::relu)?,
         [0.0, 0.0, 1.0]
     );
+    for f in [safe::asin, safe::acos] {
+        assert_eq!(gradient(&row(&[1.0, -1.0, 1.5])?, f)?, [0.0; 3]);
+    }
+    assert_eq!(
+        gradient(&row(&[0.0, -2.0, 3.0])?, safe::abs)?,
+        [0.0, -1.0, 1.0]
+    );
+    let far = gradient(&row(&[1e200, -1e160, 0.0])?, safe::atan)?;
+    assert!(far[0] == 0.0 && far[1] >= 0.0 && far[2] == 1.0, "{far:?}");
+    // Every tie of a maximum over columns shares; the first of equal elements is on top.
+    let tied = Tensor::new(&[[1.0, 3.0], [1.0, 2.0], [0.0, 3.0]], &Device::Cpu)?;
+    assert_eq!(
+        gradient(&tied, |x| safe::max(x, 0))?,
+        [0.5, 0.5, 0.5, 0.0, 0.0, 0.5]
+    );
+    let (top, at) = safe::top_k_last_dim(&row(&[2.0, f64::NAN, 2.0, 5.0, low])?, 4)?;
+    assert_eq!(at.to_vec2::<u32>()?, [[1, 3, 0, 2]]);
+    assert!(top.to_vec2::<f64>()?[0][0].is_nan());
     let near = gradient(&row(&[1.0 - 1e-12])?, safe::acos)?;
     assert!(near[0].is_finite() && near[0] < -3e3, "{near:?}");
     // Squares of these would overflow and vanish in f32.

@@ -8,12 +8,20 @@
 
 mod batch_norm;
 mod conv;
+mod conv_bn;
 mod conv_transpose;
+mod fold;
+mod layer_norm;
 mod linear;
 mod prelu;
 
 pub use batch_norm::{BatchNorm, BatchNormConfig, batch_norm};
 pub use conv::{Conv2d, conv2d, conv2d_no_bias};
+pub use conv_bn::{ConvBn, conv_bn};
 pub use conv_transpose::{ConvTranspose2d, conv_transpose2d, conv_transpose2d_no_bias};
+pub use fold::{
+    fold_batch_norm, fold_batch_norm_before, fold_batch_norm_before_linear, fold_batch_norm_linear,
+};
+pub use layer_norm::{LayerNorm, layer_norm};
 pub use linear::{Linear, linear, linear_no_bias};
 pub use prelu::{PRelu, prelu};
