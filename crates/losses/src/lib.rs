@@ -69,22 +69,39 @@ mod batch;
 mod coupled;
 pub mod distance;
 mod engine;
+mod focal;
+pub mod heads;
 mod label;
 mod margin;
 mod members;
 mod n_pair;
 mod ops;
 mod pair;
+mod random;
 pub mod reducer;
 mod reduction;
 mod report;
 mod triplet;
 mod tuplet;
+mod weight_regularizer;
 
 pub use adaptive::{AdaptiveConfig, AdaptiveTupletClusters};
 pub use batch::{Batch, MetricLoss};
 pub use coupled::{CoupledClustersConfig, coupled_clusters, coupled_clusters_report};
 pub use distance::{Measure, MeasureKind};
+pub use focal::{FocalConfig, focal_loss};
+pub use heads::{
+    AdaFace, AdaFaceConfig, ArcNegativeFace, ArcNegativeFaceConfig, CenterLoss, CenterLossConfig,
+    CircleHead, CircleHeadConfig, ClassSample, CombinedMargin, CombinedMarginConfig,
+    CurricularFace, CurricularFaceConfig, DynamicArcFace, DynamicArcFaceConfig, ElasticFace,
+    ElasticFaceConfig, ElasticMargin, HEAD_NAMES, Head, InstanceTarget, LargeMarginSoftmax,
+    LargeMarginSoftmaxConfig, MagFace, MagFaceConfig, ManifoldLoss, ManifoldLossConfig, MvMargin,
+    MvSoftmax, MvSoftmaxConfig, NormalizedSoftmax, NormalizedSoftmaxConfig, P2sGrad, P2sGradConfig,
+    PartialFc, PastPi, ProxyAnchor, ProxyAnchorConfig, ProxyNca, ProxyNcaConfig, SoftTriple,
+    SoftTripleConfig, SphereFace, SphereFace2, SphereFace2Config, SphereFaceConfig,
+    SubCenterArcFace, SubCenterArcFaceConfig, SubCenterOutliers, UniFace, UniFaceConfig,
+    head_by_name, instance_loss, random_meta_classes, sample_classes, tuple_weights,
+};
 pub use label::Label;
 pub use margin::{
     ArcFace, ArcFaceConfig, ArcGradient, CosFace, CosFaceConfig, arc_face_logits, cos_face_logits,
@@ -98,3 +115,4 @@ pub use reduction::{Reduction, TupletReduction};
 pub use report::{NPairReport, TripletReport, TupletReport, embedding_std};
 pub use triplet::{Distance, TripletConfig, triplet, triplet_report};
 pub use tuplet::{ClusterDistance, TupletClustersConfig, tuplet_clusters, tuplet_clusters_report};
+pub use weight_regularizer::{center_invariant, regular_face, sparse_centers};

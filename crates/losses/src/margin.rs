@@ -4,6 +4,9 @@ use candle::{DType, Device, Result, Tensor, bail};
 use candle_nn::{Init, VarBuilder};
 use phiz_kernels::safe::normalize_last_dim;
 
+use crate::heads::{
+    AdditiveRule, Angular, AngularRule, Batch, Head, PastPi, class_rows, nothing, wide,
+};
 use crate::ops::{check_embeddings, check_finite, host};
 
 /// How the gradient passes the angular margin.
@@ -27,6 +30,8 @@ pub struct ArcFaceConfig {
     pub margin: f64,
     /// Default [`ArcGradient::Exact`].
     pub gradient: ArcGradient,
+    /// What the exact form does beyond `theta > pi - m`; the straight-through form has no such branch. Default [`PastPi::Monotone`].
+    pub past_pi: PastPi,
 }
 
 impl Default for ArcFaceConfig {
@@ -35,6 +40,7 @@ impl Default for ArcFaceConfig {
             scale: 64.0,
             margin: 0.5,
             gradient: ArcGradient::Exact,
+            past_pi: PastPi::Monotone,
         }
     }
 }
@@ -72,16 +78,15 @@ pub fn arc_face_logits(cosine: &Tensor, labels: &Tensor, config: ArcFaceConfig) 
         scale,
         margin,
         gradient,
+        past_pi,
     } = config;
     check_scale(scale)?;
-    if !(0.0..std::f64::consts::PI).contains(&margin) {
-        bail!("the margin of ArcFace is an angle in radians from 0 to below pi, got {margin}");
-    }
+    crate::heads::check_angle("the margin of ArcFace", margin)?;
     with_target(cosine, labels, scale, |c| {
         // Rounding can bring a cosine past 1. The value is clamped; the gradient passes, as it does through PyTorch's clamp.
         let c = (c + (c.detach().clamp(-1.0, 1.0)? - c.detach())?.detach())?;
         match gradient {
-            ArcGradient::Exact => exact(&c, margin),
+            ArcGradient::Exact => exact(&c, margin, past_pi),
             ArcGradient::StraightThrough => {
                 let d = c.detach();
                 let sine = d.sqr()?.affine(-1.0, 1.0)?.relu()?.sqrt()?;
@@ -93,7 +98,7 @@ pub fn arc_face_logits(cosine: &Tensor, labels: &Tensor, config: ArcFaceConfig) 
 }
 
 /// `cos(theta + m)` as `c cos m - sqrt(1 - c^2) sin m`, and its continuation beyond `pi - m`.
-fn exact(c: &Tensor, margin: f64) -> Result<Tensor> {
+fn exact(c: &Tensor, margin: f64, past_pi: PastPi) -> Result<Tensor> {
     // The derivative of the root is -c / sqrt(1 - c^2), unbounded towards |c| = 1. There the chain to the embedding brings the
     // factor sqrt(1 - c^2) back, so it is only where 1 - c^2 is rounding noise that the derivative must be cut (to 0).
     let noise = if c.dtype() == DType::F64 { 1e-14 } else { 1e-6 };
@@ -102,9 +107,14 @@ fn exact(c: &Tensor, margin: f64) -> Result<Tensor> {
     let root = safe.where_cond(&square, &square.ones_like()?)?.sqrt()?;
     let sine = safe.where_cond(&root, &square.detach().relu()?.sqrt()?.detach())?;
     let shifted = ((c * margin.cos())? - (sine * margin.sin())?)?;
-    let beyond = (c - margin * margin.sin())?;
-    c.gt((std::f64::consts::PI - margin).cos())?
-        .where_cond(&shifted, &beyond)
+    match past_pi {
+        PastPi::Monotone => {
+            let beyond = (c - margin * margin.sin())?;
+            c.gt((std::f64::consts::PI - margin).cos())?
+                .where_cond(&shifted, &beyond)
+        }
+        PastPi::Easy => c.gt(0.0)?.where_cond(&shifted, c),
+    }
 }
 
 /// `s (cos(theta_y) - m)` for the target class, `s cos(theta_j)` for the others (Wang et al., CVPR 2018).
@@ -205,7 +215,7 @@ pub struct CosFace {
 }
 
 macro_rules! head {
-    ($name:ident, $config:ident, $logits:ident) => {
+    ($name:ident, $config:ident, $logits:ident, $op:literal, $check:ident, $rule:expr) => {
         impl $name {
             /// Takes the class weights out of `vb`, or creates them there.
             ///
@@ -259,11 +269,83 @@ macro_rules! head {
                 self.weight.cosine(embeddings)
             }
         }
+
+        impl Head for $name {
+            fn weight(&self) -> &Tensor {
+                &self.weight.0
+            }
+
+            fn classes(&self) -> usize {
+                self.weight.0.dims().first().copied().unwrap_or(0)
+            }
+
+            fn weighted_loss(
+                &self,
+                embeddings: &Tensor,
+                labels: &Tensor,
+                weights: Option<&[f64]>,
+            ) -> Result<Tensor> {
+                $check(&self.config)?;
+                let weight = &self.weight.0;
+                match Batch::new($op, embeddings, weight, self.classes(), labels, weights)? {
+                    Some(batch) => batch.softmax($op, $rule(self.config), None),
+                    None => nothing(embeddings, weight),
+                }
+            }
+
+            fn scores(&self, embeddings: &Tensor) -> Result<Tensor> {
+                phiz_kernels::pairwise::cosine(&wide(embeddings)?, &wide(&self.weight.0)?)
+            }
+
+            fn select(&self, classes: &[u32]) -> Result<Box<dyn Head>> {
+                let weight = class_rows(&self.weight.0, self.classes(), 1, classes)?;
+                Ok(Box::new(Self::from_weight(weight, self.config)?))
+            }
+        }
     };
 }
 
-head!(ArcFace, ArcFaceConfig, arc_face_logits);
-head!(CosFace, CosFaceConfig, cos_face_logits);
+fn check_arc(config: &ArcFaceConfig) -> Result<()> {
+    check_scale(config.scale)?;
+    crate::heads::check_angle("the margin of ArcFace", config.margin)
+}
+
+fn check_cos(config: &CosFaceConfig) -> Result<()> {
+    check_scale(config.scale)?;
+    check_finite("the margin of CosFace", config.margin)
+}
+
+head!(
+    ArcFace,
+    ArcFaceConfig,
+    arc_face_logits,
+    "arcface",
+    check_arc,
+    |c: ArcFaceConfig| {
+        let angular = Angular {
+            margin: c.margin,
+            gradient: c.gradient,
+            past_pi: c.past_pi,
+        };
+        AngularRule {
+            scale: c.scale,
+            angular,
+            margins: None,
+        }
+    }
+);
+head!(
+    CosFace,
+    CosFaceConfig,
+    cos_face_logits,
+    "cosface",
+    check_cos,
+    |c: CosFaceConfig| AdditiveRule {
+        scale: c.scale,
+        margin: c.margin,
+        margins: None,
+    }
+);
 
 /// The mean angle in radians of each embedding to its own class: the figure to log beside a margin head's loss.
 ///

@@ -202,6 +202,7 @@ fn margin_heads_equal_pytorch() {
                         scale,
                         margin,
                         gradient,
+                        ..ArcFaceConfig::default()
                     };
                     ArcFace::from_weight(weight, config)
                         .unwrap()

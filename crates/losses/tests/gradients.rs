@@ -236,6 +236,7 @@ fn margin_heads_with_embeddings_and_weights() -> Result<()> {
             scale,
             margin,
             gradient: ArcGradient::Exact,
+            ..ArcFaceConfig::default()
         };
         let cos = CosFaceConfig {
             scale,

@@ -14,8 +14,8 @@ use crate::streams::Streams;
 ///
 /// Layers create their variables through [`Parameters::var_builder`]. The first request for a name draws its
 /// values from the stream of that name, so the values do not depend on the order in which layers are made;
-/// later requests get the same variable. Names ending in `running_mean`, `running_var` or
-/// `num_batches_tracked` are buffers: saved and loaded with the rest, but not trained.
+/// later requests get the same variable. Names whose last part is `num_batches_tracked` or begins with
+/// `running_` or `memory_` are buffers: saved and loaded with the rest, but not trained.
 ///
 /// It plays the part of candle's `VarMap`, which is neither seeded nor ordered.
 ///
@@ -43,10 +43,11 @@ struct Inner {
     variables: RwLock<BTreeMap<String, Var>>,
 }
 
-/// Whether `name` is a buffer (batch-norm statistics) and not a weight.
+/// Whether `name` is a buffer and not a weight: its last part is `num_batches_tracked`, or begins with `running_` (statistics, as of
+/// batch norm) or `memory_` (queues).
 pub fn is_buffer(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or(name);
-    matches!(last, "running_mean" | "running_var" | "num_batches_tracked")
+    last == "num_batches_tracked" || last.starts_with("running_") || last.starts_with("memory_")
 }
 
 impl Parameters {
