@@ -1,5 +1,10 @@
 //! Heads from a name and a JSON configuration.
 
+#![allow(
+    clippy::needless_update,
+    reason = "the macro serves configurations with more fields too"
+)]
+
 use candle::{Result, Tensor};
 use phiz_losses::*;
 use serde_json::Value;
