@@ -7,8 +7,8 @@ use std::time::Instant;
 use candle::{DType, Device, Result, Tensor};
 use candle_nn::{ModuleT, VarBuilder, VarMap};
 use phiz_backbones::{
-    ExpressionNet, ExpressionNetConfig, IResNetConfig, MobileFaceNetConfig, iresnet18,
-    mobilefacenet,
+    ExpressionNet, ExpressionNetConfig, IResNet, IResNetConfig, MobileFaceNet, MobileFaceNetConfig,
+    iresnet18, mobilefacenet,
 };
 use phiz_kernels::cross_entropy;
 
@@ -23,39 +23,49 @@ fn main() -> Result<()> {
         Tensor::from_iter((0..batch as u32).map(|i| i % 7), &Device::Cpu)?,
     );
     type Forward = Box<dyn Fn(&Tensor, bool) -> Result<Tensor>>;
-    let (macs, forward): (u64, Forward) = match args.first().map_or("expression", String::as_str) {
-        "iresnet18" => {
-            let config = IResNetConfig {
-                image_size: side,
-                ..Default::default()
-            };
-            let network = iresnet18(config, vb)?;
-            let macs = network.macs();
-            (macs, Box::new(move |x, train| network.forward_t(x, train)))
-        }
-        "mobilefacenet" => {
-            let config = MobileFaceNetConfig {
-                image_size: side,
-                ..Default::default()
-            };
-            let network = mobilefacenet(config, vb)?;
-            let macs = network.macs();
-            (macs, Box::new(move |x, train| network.forward_t(x, train)))
-        }
-        _ => {
-            let config = ExpressionNetConfig {
-                image_size: side,
-                ..Default::default()
-            };
-            let network = ExpressionNet::new(config, vb)?;
-            let macs = network.macs();
-            let forward = move |x: &Tensor, train: bool| {
-                let out = network.forward_t(x, train)?;
-                Tensor::cat(&[&out.logits, &out.metric_embedding], 1)
-            };
-            (macs, Box::new(forward))
-        }
-    };
+    // The network, and its form for inference.
+    let (macs, forward, folded): (u64, Forward, Forward) =
+        match args.first().map_or("expression", String::as_str) {
+            "iresnet18" => {
+                let config = IResNetConfig {
+                    image_size: side,
+                    ..Default::default()
+                };
+                let network = iresnet18(config, vb)?;
+                let (macs, folded) = (network.macs(), network.folded()?);
+                let run = |network: IResNet| -> Forward {
+                    Box::new(move |x, train| network.forward_t(x, train))
+                };
+                (macs, run(network), run(folded))
+            }
+            "mobilefacenet" => {
+                let config = MobileFaceNetConfig {
+                    image_size: side,
+                    ..Default::default()
+                };
+                let network = mobilefacenet(config, vb)?;
+                let (macs, folded) = (network.macs(), network.folded()?);
+                let run = |network: MobileFaceNet| -> Forward {
+                    Box::new(move |x, train| network.forward_t(x, train))
+                };
+                (macs, run(network), run(folded))
+            }
+            _ => {
+                let config = ExpressionNetConfig {
+                    image_size: side,
+                    ..Default::default()
+                };
+                let network = ExpressionNet::new(config, vb)?;
+                let (macs, folded) = (network.macs(), network.folded()?);
+                let run = |network: ExpressionNet| -> Forward {
+                    Box::new(move |x, train| {
+                        let out = network.forward_t(x, train)?;
+                        Tensor::cat(&[&out.logits, &out.metric_embedding], 1)
+                    })
+                };
+                (macs, run(network), run(folded))
+            }
+        };
     println!("{:.1} MMAC an image", macs as f64 / 1e6);
     for step in 0..=steps {
         let start = Instant::now();
@@ -66,15 +76,19 @@ fn main() -> Result<()> {
         let start = Instant::now();
         forward(&images, false)?;
         let eval_s = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        folded(&images, false)?;
+        let folded_s = start.elapsed().as_secs_f64();
         let gflops = macs as f64 * 6. * batch as f64 / step_s / 1e9;
         // The first step pays for memory and thread start.
         if step > 0 {
             println!(
-                "train {:.0} images/s (forward {:.0} ms, backward {:.0} ms, {gflops:.0} GFLOP/s), evaluate {:.0} images/s; {} gradients",
+                "train {:.0} images/s (forward {:.0} ms, backward {:.0} ms, {gflops:.0} GFLOP/s), evaluate {:.0} images/s, folded {:.0}; {} gradients",
                 batch as f64 / step_s,
                 forward_s * 1e3,
                 (step_s - forward_s) * 1e3,
                 batch as f64 / eval_s,
+                batch as f64 / folded_s,
                 grads.get_ids().count(),
             );
         }
