@@ -32,6 +32,8 @@ pub enum Command {
     Data(DataCommand),
     /// Train and judge a whole table: several recipes, several seeds, mean and spread
     Reproduce(ReproduceArgs),
+    /// Time ourselves; with `--peers` the Python peers beside us, in the same run
+    Bench(BenchArgs),
     /// Run exactly what CI runs, cheapest first
     Check(CheckArgs),
 }
@@ -178,6 +180,34 @@ pub struct ReproduceArgs {
     /// Where to compute: cpu, cuda, cuda:N or metal
     #[arg(long, default_value = "cpu")]
     pub device: String,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// What to measure; without it, the groups are listed
+    pub group: Option<String>,
+    /// Measure the Python peers too
+    #[arg(long)]
+    pub peers: bool,
+    /// Python that has the peers' packages [default: the variable PHIZ_PEERS_PYTHON, else python3]
+    #[arg(long, value_name = "PATH")]
+    pub python: Option<PathBuf>,
+    /// Only the cases whose name holds this
+    #[arg(long, value_name = "SUBSTRING")]
+    pub filter: Option<String>,
+    /// Rounds of repetitions [default: as many as fit a few seconds, 3 to 15]
+    #[arg(long, value_name = "N")]
+    pub repeats: Option<usize>,
+    /// Threads of every side
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub threads: usize,
+    /// Print one JSON object on standard output and nothing else there
+    #[arg(long)]
+    pub json: bool,
+    /// Be one side of a bench: requests on standard input, answers on standard output
+    #[arg(long, hide = true)]
+    pub serve: bool,
 }
 
 /// Arguments of `check`.

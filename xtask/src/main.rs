@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         Command::Embed(args) => commands::embed::run(args).map(|()| Done::Finished),
         Command::Data(command) => commands::data::run(command).map(|()| Done::Finished),
         Command::Reproduce(args) => commands::reproduce::run(args),
+        Command::Bench(args) => commands::bench::run(args).map(|()| Done::Finished),
         Command::Check(args) => commands::check::run(args).map(|()| Done::Finished),
     };
     match done {

@@ -34,6 +34,8 @@ pub enum ErrorKind {
     Device(String),
     /// The run's folder is not what is expected.
     Run(String),
+    /// A program to compare with lacks packages: its name, and what to install.
+    Missing(String, Vec<String>),
 }
 
 impl Error {
@@ -53,6 +55,10 @@ impl Error {
 
     pub(crate) fn device(message: impl Into<String>) -> Self {
         ErrorKind::Device(message.into()).into()
+    }
+
+    pub(crate) fn missing(program: &str, packages: &[String]) -> Self {
+        ErrorKind::Missing(program.to_string(), packages.to_vec()).into()
     }
 
     pub(crate) fn run(path: &Path, message: impl Into<String>) -> Self {
@@ -117,6 +123,12 @@ impl fmt::Display for Error {
             ErrorKind::Config(message) | ErrorKind::Device(message) | ErrorKind::Run(message) => {
                 f.write_str(message)
             }
+            ErrorKind::Missing(program, packages) => write!(
+                f,
+                "{program} lacks {}; python3 -m venv peers && peers/bin/pip install {}, then add --python peers/bin/python",
+                packages.join(", "),
+                packages.join(" ")
+            ),
             ErrorKind::Data(error) => error.fmt(f),
             ErrorKind::Train(error) => error.fmt(f),
             ErrorKind::Eval(error) => error.fmt(f),
@@ -139,7 +151,10 @@ impl std::error::Error for Error {
             ErrorKind::Eval(error) => error.source(),
             ErrorKind::Tensor(error) => error.source(),
             ErrorKind::Io(error) => error.source(),
-            ErrorKind::Config(_) | ErrorKind::Device(_) | ErrorKind::Run(_) => None,
+            ErrorKind::Config(_)
+            | ErrorKind::Device(_)
+            | ErrorKind::Run(_)
+            | ErrorKind::Missing(..) => None,
         }
     }
 }

@@ -22,6 +22,7 @@
 //! ```
 
 mod baselines;
+pub mod bench;
 mod config;
 mod device;
 mod error;

@@ -1,5 +1,6 @@
 //! One module a command; each turns arguments into a library call and its result into text.
 
+pub mod bench;
 pub mod check;
 pub mod data;
 pub mod embed;
