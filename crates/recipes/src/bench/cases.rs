@@ -17,11 +17,13 @@ pub enum Group {
     Train,
     /// Networks in evaluation mode.
     Infer,
+    /// Judging embeddings.
+    Eval,
 }
 
 impl Group {
     /// All groups, cheapest first.
-    pub const ALL: [Group; 3] = [Group::Train, Group::Infer, Group::Kernels];
+    pub const ALL: [Group; 4] = [Group::Train, Group::Infer, Group::Eval, Group::Kernels];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -29,6 +31,7 @@ impl Group {
             Group::Kernels => "kernels",
             Group::Train => "train",
             Group::Infer => "infer",
+            Group::Eval => "eval",
         }
     }
 
@@ -42,6 +45,7 @@ impl Group {
                 "whole training steps: forward, backward, SGD with momentum and weight decay"
             }
             Group::Infer => "the networks in evaluation mode, one image and sixteen",
+            Group::Eval => "curves, retrieval metrics and exact neighbours over many embeddings",
         }
     }
 
@@ -50,6 +54,7 @@ impl Group {
         match self {
             Group::Kernels | Group::Train => &["pytorch"],
             Group::Infer => &["pytorch", "onnxruntime"],
+            Group::Eval => &["sklearn", "pml", "faiss"],
         }
     }
 
@@ -65,6 +70,7 @@ impl Group {
             Group::Kernels => kernels(),
             Group::Train => train(),
             Group::Infer => infer(),
+            Group::Eval => eval(),
         }
     }
 }
@@ -113,14 +119,18 @@ pub enum BenchNetwork {
     Mobilefacenet,
     /// The expression network with two branches and seven classes.
     Expression,
+    /// Encoder and decoder of 28 x 28 digits: two strided 5 x 5 convolutions down to a code of 10 + 20
+    /// numbers, two transposed 4 x 4 convolutions back.
+    Digits,
 }
 
 impl BenchNetwork {
     /// All networks.
-    pub const ALL: [BenchNetwork; 3] = [
+    pub const ALL: [BenchNetwork; 4] = [
         BenchNetwork::Iresnet18,
         BenchNetwork::Mobilefacenet,
         BenchNetwork::Expression,
+        BenchNetwork::Digits,
     ];
 
     /// Name in rows.
@@ -129,6 +139,7 @@ impl BenchNetwork {
             BenchNetwork::Iresnet18 => "iresnet18",
             BenchNetwork::Mobilefacenet => "mobilefacenet",
             BenchNetwork::Expression => "expression",
+            BenchNetwork::Digits => "digits",
         }
     }
 
@@ -137,6 +148,7 @@ impl BenchNetwork {
         match self {
             BenchNetwork::Iresnet18 | BenchNetwork::Mobilefacenet => (3, 112),
             BenchNetwork::Expression => (3, 64),
+            BenchNetwork::Digits => (1, 28),
         }
     }
 
@@ -145,7 +157,7 @@ impl BenchNetwork {
         match self {
             BenchNetwork::Iresnet18 => 16,
             BenchNetwork::Mobilefacenet => 32,
-            BenchNetwork::Expression => 64,
+            BenchNetwork::Expression | BenchNetwork::Digits => 64,
         }
     }
 }
@@ -334,6 +346,31 @@ pub enum Work {
         /// The pass: forward or backward.
         pass: Pass,
     },
+    /// The ROC curve of this many scores and the area under it.
+    Roc {
+        /// Scores.
+        pairs: usize,
+    },
+    /// Retrieval metrics of a table of unit embeddings against itself.
+    Retrieval {
+        /// Embeddings.
+        rows: usize,
+        /// Their length.
+        dim: usize,
+        /// Embeddings of one class.
+        per_class: usize,
+    },
+    /// The nearest rows by cosine, exactly.
+    Neighbours {
+        /// Rows that ask.
+        queries: usize,
+        /// Rows to find.
+        gallery: usize,
+        /// Their length.
+        dim: usize,
+        /// Neighbours of each.
+        k: usize,
+    },
 }
 
 impl Work {
@@ -399,6 +436,45 @@ fn infer() -> Vec<Case> {
         tolerance: 0.,
     };
     faces.into_iter().flat_map(both).map(row).collect()
+}
+
+fn eval() -> Vec<Case> {
+    let row = |name: &str, work, peer, tolerance| Case {
+        name: name.to_string(),
+        work,
+        peers: vec![peer],
+        tolerance,
+    };
+    vec![
+        row(
+            "ROC and AUC of 8 million scores",
+            Work::Roc { pairs: 8_000_000 },
+            "sklearn",
+            1e-9,
+        ),
+        // pytorch-metric-learning ranks in f32, where neighbours this close may change places.
+        row(
+            "retrieval metrics of 20000 x 128",
+            Work::Retrieval {
+                rows: 20_000,
+                dim: 128,
+                per_class: 20,
+            },
+            "pml",
+            1e-4,
+        ),
+        row(
+            "exact top 10 of 5000 in 100000 x 256",
+            Work::Neighbours {
+                queries: 5_000,
+                gallery: 100_000,
+                dim: 256,
+                k: 10,
+            },
+            "faiss",
+            1e-4,
+        ),
+    ]
 }
 
 fn kernels() -> Vec<Case> {

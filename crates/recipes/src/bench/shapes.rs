@@ -1,6 +1,6 @@
 //! Every distinct convolution of the networks, with the batch each is trained at.
 //!
-//! The lists follow the constructors in `phiz-backbones`; a test adds their multiply-accumulates up
+//! The lists follow the constructors in `phiz-backbones` and of the digits networks; for the former a test adds their multiply-accumulates up
 //! and compares with what the networks count of themselves, so that a list cannot fall behind.
 
 use std::collections::BTreeSet;
@@ -31,6 +31,7 @@ fn of(network: BenchNetwork) -> Vec<(Convolution, u64)> {
         BenchNetwork::Iresnet18 => iresnet18(),
         BenchNetwork::Mobilefacenet => mobilefacenet(),
         BenchNetwork::Expression => expression(),
+        BenchNetwork::Digits => digits(),
     }
 }
 
@@ -79,7 +80,10 @@ fn mobilefacenet() -> Vec<(Convolution, u64)> {
     ];
     let mut bottleneck = |from, inner, to, image, stride, count| {
         all.push((square((batch, from), image, inner, 1, 1, 1), count));
-        all.push((square((batch, inner), image, inner, 3, stride, inner), count));
+        all.push((
+            square((batch, inner), image, inner, 3, stride, inner),
+            count,
+        ));
         all.push((square((batch, inner), image / stride, to, 1, 1, 1), count));
     };
     // From, to, inner width of the step down and of the blocks behind it, how many of these, image.
@@ -125,6 +129,22 @@ fn expression() -> Vec<(Convolution, u64)> {
         from = one + three + five + pool;
     }
     all
+}
+
+fn digits() -> Vec<(Convolution, u64)> {
+    let batch = BenchNetwork::Digits.batch();
+    let up = |channels, image, outputs| Convolution {
+        padding: 1,
+        transposed: true,
+        ..square((batch, channels), image, outputs, 4, 2, 1)
+    };
+    vec![
+        (square((batch, 1), 28, 64, 5, 2, 1), 1),
+        (square((batch, 64), 14, 128, 5, 2, 1), 1),
+        (up(128, 7, 64), 1),
+        (up(64, 14, 32), 1),
+        (square((batch, 32), 28, 1, 3, 1, 1), 1),
+    ]
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use candle::{Device, Tensor, Var};
 use phiz_kernels::{
-    Activation, Conv2dConfig, avg_pool2d, batch_norm_train, conv2d, cross_entropy, global_avg_pool,
-    linear, max_pool2d, prelu, relu,
+    Activation, Conv2dConfig, ConvTranspose2dConfig, avg_pool2d, batch_norm_train,
+    conv_transpose2d, conv2d, cross_entropy, global_avg_pool, linear, max_pool2d, prelu, relu,
 };
 
 use super::{Ready, normal};
@@ -66,21 +66,36 @@ pub(super) fn convolution(sizes: &Convolution, which: Pass) -> Result<Ready> {
         groups,
         transposed,
     } = sizes;
-    if groups == 0 || transposed {
-        return Err(Error::config(format!("convolution {sizes:?}: not known here")));
+    if groups == 0 {
+        return Err(Error::config(format!("convolution {sizes:?}: no groups")));
     }
     let x = normal(1, (batch, channels, image, image))?;
-    let weight = (normal(2, (outputs, channels / groups, kernel, kernel))? * 0.1)?;
-    let config = Conv2dConfig {
-        padding,
-        stride,
-        dilation: 1,
-        groups,
+    let (shape, operation): (_, Operation) = if transposed {
+        let config = ConvTranspose2dConfig {
+            padding,
+            stride,
+            groups,
+            ..ConvTranspose2dConfig::default()
+        };
+        let operation = Box::new(move |inputs: &[Tensor]| match inputs {
+            [x, weight] => conv_transpose2d(x, weight, None, config),
+            _ => candle::bail!("a transposed convolution has two inputs"),
+        });
+        ((channels, outputs / groups, kernel, kernel), operation)
+    } else {
+        let config = Conv2dConfig {
+            padding,
+            stride,
+            dilation: 1,
+            groups,
+        };
+        let operation = Box::new(move |inputs: &[Tensor]| match inputs {
+            [x, weight] => conv2d(x, weight, None, config),
+            _ => candle::bail!("a convolution has two inputs"),
+        });
+        ((outputs, channels / groups, kernel, kernel), operation)
     };
-    let operation: Operation = Box::new(move |inputs| match inputs {
-        [x, weight] => conv2d(x, weight, None, config),
-        _ => candle::bail!("a convolution has two inputs"),
-    });
+    let weight = (normal(2, shape)? * 0.1)?;
     let wanted: &[usize] = match which {
         Pass::Forward => &[],
         Pass::Input => &[0],
@@ -111,12 +126,7 @@ pub(super) fn layer(layer: Layer, shape: &[usize], which: Pass) -> Result<Ready>
         })
     };
     let affine = || -> candle::Result<Vec<Tensor>> {
-        Ok(vec![
-            x.clone(),
-            channel(1.)?,
-            channel(0.)?,
-            channel(0.25)?,
-        ])
+        Ok(vec![x.clone(), channel(1.)?, channel(0.)?, channel(0.25)?])
     };
     let one = |op: fn(&Tensor) -> candle::Result<Tensor>| -> Operation {
         Box::new(move |inputs| match inputs {
@@ -127,7 +137,11 @@ pub(super) fn layer(layer: Layer, shape: &[usize], which: Pass) -> Result<Ready>
     let (operation, inputs, variables): (Operation, Vec<Tensor>, &[usize]) = match layer {
         Layer::BatchNorm => (norm(|_| Activation::None), affine()?, &[0, 1, 2]),
         Layer::BatchNormRelu => (norm(|_| Activation::Relu), affine()?, &[0, 1, 2]),
-        Layer::BatchNormPrelu => (norm(|slope| Activation::PRelu(slope)), affine()?, &[0, 1, 2, 3]),
+        Layer::BatchNormPrelu => (
+            norm(|slope| Activation::PRelu(slope)),
+            affine()?,
+            &[0, 1, 2, 3],
+        ),
         Layer::Prelu => (
             Box::new(|inputs| match inputs {
                 [x, slope] => prelu(x, slope),
@@ -151,10 +165,8 @@ pub(super) fn layer(layer: Layer, shape: &[usize], which: Pass) -> Result<Ready>
             (operation, vec![x, weight, bias], &[0, 1, 2])
         }
         Layer::CrossEntropy => {
-            let target = Tensor::from_iter(
-                (0..rows as u32).map(|i| i % channels as u32),
-                &Device::Cpu,
-            )?;
+            let target =
+                Tensor::from_iter((0..rows as u32).map(|i| i % channels as u32), &Device::Cpu)?;
             let operation: Operation = Box::new(move |inputs| match inputs {
                 [x] => cross_entropy(x, &target, 0.),
                 _ => candle::bail!("cross-entropy has one input"),
@@ -162,6 +174,10 @@ pub(super) fn layer(layer: Layer, shape: &[usize], which: Pass) -> Result<Ready>
             (operation, vec![x], &[0])
         }
     };
-    let wanted = if which == Pass::Forward { &[] } else { variables };
+    let wanted = if which == Pass::Forward {
+        &[]
+    } else {
+        variables
+    };
     pass(operation, inputs, wanted)
 }

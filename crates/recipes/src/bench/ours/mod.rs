@@ -1,5 +1,7 @@
 //! Our side of every case, behind the same protocol as the peers.
 
+mod digits;
+mod judging;
 mod kernels;
 mod memory;
 mod networks;
@@ -37,6 +39,11 @@ impl Ready {
 
     fn fact(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.facts.insert(name.to_string(), value.into());
+        self
+    }
+
+    fn value(mut self, name: &str, value: f64) -> Self {
+        self.values.insert(name.to_string(), value);
         self
     }
 }
@@ -119,6 +126,18 @@ fn prepare(work: &Work) -> Result<Ready> {
         Work::Infer { network, batch } => networks::infer(*network, *batch),
         Work::Convolution { convolution, pass } => kernels::convolution(convolution, *pass),
         Work::Layer { layer, shape, pass } => kernels::layer(*layer, shape, *pass),
+        Work::Roc { pairs } => judging::roc(*pairs),
+        Work::Retrieval {
+            rows,
+            dim,
+            per_class,
+        } => judging::retrieval(*rows, *dim, *per_class),
+        Work::Neighbours {
+            queries,
+            gallery,
+            dim,
+            k,
+        } => judging::neighbours(*queries, *gallery, *dim, *k),
     }
 }
 

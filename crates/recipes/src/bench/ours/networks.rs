@@ -11,6 +11,7 @@ use phiz_backbones::{
 use phiz_kernels::cross_entropy;
 use phiz_train::{GroupRules, Optimizer, OptimizerConfig, Parameters, Streams};
 
+use super::digits::Digits;
 use super::{Ready, normal};
 use crate::Result;
 use crate::bench::cases::BenchNetwork;
@@ -38,7 +39,8 @@ fn classes(batch: usize, classes: u32) -> candle::Result<Tensor> {
 }
 
 /// The loss is softmax cross-entropy over the embedding (the expression network: over its seven
-/// classes, plus the mean square of the metric embedding, so that both branches work).
+/// classes, plus the mean square of the metric embedding, so that both branches work; the digits: see
+/// [`Digits`]).
 fn objective(network: BenchNetwork, batch: usize, vb: VarBuilder<'_>) -> candle::Result<Objective> {
     Ok(match network {
         BenchNetwork::Iresnet18 => {
@@ -66,6 +68,10 @@ fn objective(network: BenchNetwork, batch: usize, vb: VarBuilder<'_>) -> candle:
                 let loss = (cross_entropy(&out.logits, &target, 0.)? + spread)?;
                 Ok((loss, vec![out.logits, out.metric_embedding]))
             })
+        }
+        BenchNetwork::Digits => {
+            let net = Digits::new(&vb)?;
+            Box::new(move |x| net.loss(x))
         }
     })
 }
@@ -118,6 +124,7 @@ fn forward(network: BenchNetwork, vb: VarBuilder<'_>) -> candle::Result<Forward>
                 Ok(vec![out.embedding, out.logits])
             })
         }
+        BenchNetwork::Digits => candle::bail!("the digits networks are trained, not evaluated"),
     })
 }
 
