@@ -1,6 +1,7 @@
 //! The bench with programs that only pretend to measure: what it makes of times, and of peers that
 //! die, talk nonsense, lack packages or did other work.
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::time::Duration;
 

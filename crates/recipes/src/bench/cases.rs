@@ -17,13 +17,21 @@ pub enum Group {
     Train,
     /// Networks in evaluation mode.
     Infer,
+    /// Metric losses and heads, forward and backward.
+    Losses,
     /// Judging embeddings.
     Eval,
 }
 
 impl Group {
     /// All groups, cheapest first.
-    pub const ALL: [Group; 4] = [Group::Train, Group::Infer, Group::Eval, Group::Kernels];
+    pub const ALL: [Group; 5] = [
+        Group::Train,
+        Group::Infer,
+        Group::Losses,
+        Group::Eval,
+        Group::Kernels,
+    ];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -31,6 +39,7 @@ impl Group {
             Group::Kernels => "kernels",
             Group::Train => "train",
             Group::Infer => "infer",
+            Group::Losses => "losses",
             Group::Eval => "eval",
         }
     }
@@ -45,6 +54,9 @@ impl Group {
                 "whole training steps: forward, backward, SGD with momentum and weight decay"
             }
             Group::Infer => "the networks in evaluation mode, one image and sixteen",
+            Group::Losses => {
+                "metric losses with their miners and heads of 10000 classes, forward and backward"
+            }
             Group::Eval => "curves, retrieval metrics and exact neighbours over many embeddings",
         }
     }
@@ -54,6 +66,7 @@ impl Group {
         match self {
             Group::Kernels | Group::Train => &["pytorch"],
             Group::Infer => &["pytorch", "onnxruntime"],
+            Group::Losses => &["pml"],
             Group::Eval => &["sklearn", "pml", "faiss"],
         }
     }
@@ -70,6 +83,7 @@ impl Group {
             Group::Kernels => kernels(),
             Group::Train => train(),
             Group::Infer => infer(),
+            Group::Losses => losses(),
             Group::Eval => eval(),
         }
     }
@@ -312,6 +326,53 @@ impl Layer {
     }
 }
 
+/// A loss, in the configuration that is pytorch-metric-learning 2.9's default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Loss {
+    /// Contrastive over all pairs.
+    Contrastive,
+    /// Multi-similarity with its miner.
+    MultiSimilarity,
+    /// NT-Xent over all positive pairs.
+    NtXent,
+    /// Supervised contrastive.
+    SupCon,
+}
+
+impl Loss {
+    /// Losses over the batch alone, with the largest batch that the peer can do in the memory of a common machine: some of
+    /// its losses hold a number for every triplet.
+    const PAIRS: [(Loss, usize); 4] = [
+        (Loss::Contrastive, 4096),
+        (Loss::MultiSimilarity, 4096),
+        (Loss::NtXent, 512),
+        (Loss::SupCon, 4096),
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Loss::Contrastive => "contrastive",
+            Loss::MultiSimilarity => "multi-similarity with its miner",
+            Loss::NtXent => "NT-Xent",
+            Loss::SupCon => "SupCon",
+        }
+    }
+}
+
+/// Sizes of a loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LossSizes {
+    /// Embeddings.
+    pub batch: usize,
+    /// Their length.
+    pub dim: usize,
+    /// Embeddings of one class.
+    pub per_class: usize,
+    /// Classes of the head; 0 for a loss without one.
+    pub classes: usize,
+}
+
 /// What is done, in numbers that any language can read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -345,6 +406,14 @@ pub enum Work {
         shape: Vec<usize>,
         /// The pass: forward or backward.
         pass: Pass,
+    },
+    /// A loss of a batch and its gradient.
+    Loss {
+        /// The loss.
+        loss: Loss,
+        /// Its sizes.
+        #[serde(flatten)]
+        sizes: LossSizes,
     },
     /// The ROC curve of this many scores and the area under it.
     Roc {
@@ -395,12 +464,18 @@ impl Work {
 
     /// The size along which the times of a [`series`](Self::series) grow.
     pub fn size(&self) -> Option<usize> {
-        None
+        match self {
+            Work::Loss { sizes, .. } if sizes.classes == 0 => Some(sizes.batch),
+            _ => None,
+        }
     }
 
     /// Works of the same series differ by [`size`](Self::size) alone.
     pub fn series(&self) -> Option<String> {
-        None
+        match self {
+            Work::Loss { loss, sizes } if sizes.classes == 0 => Some(loss.name().to_string()),
+            _ => None,
+        }
     }
 }
 
@@ -436,6 +511,31 @@ fn infer() -> Vec<Case> {
         tolerance: 0.,
     };
     faces.into_iter().flat_map(both).map(row).collect()
+}
+
+fn losses() -> Vec<Case> {
+    let row = |(loss, largest): (Loss, usize), batch: usize| Case {
+        name: format!("{} B {batch}", loss.name()),
+        work: Work::Loss {
+            loss,
+            sizes: LossSizes {
+                batch,
+                dim: 128,
+                per_class: 4,
+                classes: 0,
+            },
+        },
+        peers: if batch <= largest {
+            vec!["pml"]
+        } else {
+            Vec::new()
+        },
+        // Both sides sum millions of f32, in different orders.
+        tolerance: 1e-3,
+    };
+    let sizes = [512, 1024, 2048, 4096];
+    let rows = |loss| sizes.map(|batch| row(loss, batch));
+    Loss::PAIRS.into_iter().flat_map(rows).collect()
 }
 
 fn eval() -> Vec<Case> {

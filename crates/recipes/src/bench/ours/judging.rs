@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use phiz_eval::{Embeddings, RetrievalConfig, Roc, Score, nearest, retrieve};
 
-use super::Ready;
+use super::{Ready, clusters};
 use crate::bench::noise;
 use crate::{Error, Result};
 
@@ -29,23 +29,6 @@ pub(super) fn roc(pairs: usize) -> Result<Ready> {
     Ok(Ready::new(move || Ok(run()?.0)).value("auc", auc))
 }
 
-/// `rows` embeddings of unit length, `per_class` for each class around a centre of its own.
-fn clusters(rows: usize, dim: usize, per_class: usize) -> Result<(Embeddings, Vec<u32>)> {
-    if per_class == 0 || dim == 0 {
-        return Err(Error::config("clusters: no dimension or nobody in a class"));
-    }
-    let centres = noise::normal(2, rows.div_ceil(per_class) * dim);
-    let mut values = noise::normal(1, rows * dim);
-    for (row, value) in values.chunks_mut(dim).enumerate() {
-        let centre = centres.iter().skip(row / per_class * dim);
-        for (x, c) in value.iter_mut().zip(centre) {
-            *x += 0.5 * c;
-        }
-    }
-    let labels = (0..rows).map(|row| (row / per_class) as u32).collect();
-    Ok((unit(values, dim)?, labels))
-}
-
 fn unit(mut values: Vec<f32>, dim: usize) -> Result<Embeddings> {
     for row in values.chunks_mut(dim.max(1)) {
         let square: f64 = row.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
@@ -59,7 +42,13 @@ fn unit(mut values: Vec<f32>, dim: usize) -> Result<Embeddings> {
 
 /// Every retrieval metric of the table against itself.
 pub(super) fn retrieval(rows: usize, dim: usize, per_class: usize) -> Result<Ready> {
-    let (embeddings, labels) = clusters(rows, dim, per_class)?;
+    if dim == 0 || per_class == 0 {
+        return Err(Error::config(
+            "retrieval: no dimension or nobody in a class",
+        ));
+    }
+    let (values, labels) = clusters(rows, dim, per_class);
+    let embeddings = unit(values, dim)?;
     let config = RetrievalConfig {
         score: Score::Cosine,
         bootstrap: None,

@@ -3,6 +3,7 @@
 mod digits;
 mod judging;
 mod kernels;
+mod losses;
 mod memory;
 mod networks;
 mod peak;
@@ -126,6 +127,7 @@ fn prepare(work: &Work) -> Result<Ready> {
         Work::Infer { network, batch } => networks::infer(*network, *batch),
         Work::Convolution { convolution, pass } => kernels::convolution(convolution, *pass),
         Work::Layer { layer, shape, pass } => kernels::layer(*layer, shape, *pass),
+        Work::Loss { loss, sizes } => losses::loss(*loss, *sizes),
         Work::Roc { pairs } => judging::roc(*pairs),
         Work::Retrieval {
             rows,
@@ -149,6 +151,22 @@ fn normal(stream: u64, shape: impl Into<Shape>) -> candle::Result<Tensor> {
         shape,
         &Device::Cpu,
     )
+}
+
+/// `rows` embeddings row by row, `per_class` for each class around a centre of its own, and their classes. The peers make
+/// them alike.
+fn clusters(rows: usize, dim: usize, per_class: usize) -> (Vec<f32>, Vec<u32>) {
+    let (dim, per_class) = (dim.max(1), per_class.max(1));
+    let centres = noise::normal(2, rows.div_ceil(per_class) * dim);
+    let mut values = noise::normal(1, rows * dim);
+    for (row, value) in values.chunks_mut(dim).enumerate() {
+        let centre = centres.iter().skip(row / per_class * dim);
+        for (x, c) in value.iter_mut().zip(centre) {
+            *x += 0.5 * c;
+        }
+    }
+    let labels = (0..rows).map(|row| (row / per_class) as u32).collect();
+    (values, labels)
 }
 
 #[cfg(test)]

@@ -1,0 +1,58 @@
+//! Losses with their gradient: of the embeddings, and of the class weights where there are any.
+
+use std::time::Instant;
+
+use candle::{Device, Tensor, Var};
+use phiz_losses::{Contrastive, MetricLoss, MultiSimilarity, NtXent, SupCon};
+
+use super::{Ready, clusters, normal};
+use crate::bench::cases::{Loss, LossSizes};
+use crate::{Error, Result};
+
+/// The loss of a batch of embeddings.
+type Objective = Box<dyn Fn(&Tensor) -> candle::Result<Tensor>>;
+
+/// A loss over the labels of the batch alone.
+fn metric(loss: impl MetricLoss + 'static, labels: Vec<u32>) -> Objective {
+    Box::new(move |embeddings| loss.loss(embeddings, &labels))
+}
+
+/// Forward and backward. Configurations are those of pytorch-metric-learning 2.9's defaults, so that both sides give
+/// the same value.
+pub(super) fn loss(which: Loss, sizes: LossSizes) -> Result<Ready> {
+    let LossSizes {
+        batch,
+        dim,
+        per_class,
+        classes,
+    } = sizes;
+    if batch == 0 || dim == 0 || per_class == 0 {
+        return Err(Error::config(format!("loss: sizes {sizes:?} hold a 0")));
+    }
+    let (values, labels) = clusters(batch, dim, per_class);
+    let embeddings = Var::from_vec(values, (batch, dim), &Device::Cpu)?;
+    let mut variables = vec![embeddings.clone()];
+    if classes > 0 {
+        let weight = (normal(3, (classes, dim))? * 0.1)?;
+        variables.push(Var::from_tensor(&weight)?);
+    }
+    let objective = match which {
+        Loss::Contrastive => metric(Contrastive::default(), labels),
+        Loss::MultiSimilarity => metric(MultiSimilarity::mined(), labels),
+        Loss::NtXent => metric(NtXent::default(), labels),
+        Loss::SupCon => metric(SupCon::default(), labels),
+    };
+    let run = move || -> Result<_> {
+        let start = Instant::now();
+        let value = objective(embeddings.as_tensor())?;
+        let gradients = value.backward()?;
+        let time = start.elapsed();
+        if let Some(bare) = variables.iter().find(|var| gradients.get(var).is_none()) {
+            let dims = bare.dims();
+            return Err(Error::config(format!("loss: no gradient for {dims:?}")));
+        }
+        Ok((time, f64::from(value.to_scalar::<f32>()?)))
+    };
+    let (_, value) = run()?;
+    Ok(Ready::new(move || Ok(run()?.0)).value("loss", value))
+}
