@@ -338,6 +338,14 @@ pub enum Loss {
     NtXent,
     /// Supervised contrastive.
     SupCon,
+    /// ArcFace with a margin of 28.6 degrees.
+    ArcFace,
+    /// CosFace.
+    CosFace,
+    /// Proxy-anchor.
+    ProxyAnchor,
+    /// Normalised softmax.
+    NormalizedSoftmax,
 }
 
 impl Loss {
@@ -350,12 +358,24 @@ impl Loss {
         (Loss::SupCon, 4096),
     ];
 
+    /// Losses against learned vectors of classes.
+    const HEADS: [Loss; 4] = [
+        Loss::ArcFace,
+        Loss::CosFace,
+        Loss::NormalizedSoftmax,
+        Loss::ProxyAnchor,
+    ];
+
     fn name(self) -> &'static str {
         match self {
             Loss::Contrastive => "contrastive",
             Loss::MultiSimilarity => "multi-similarity with its miner",
             Loss::NtXent => "NT-Xent",
             Loss::SupCon => "SupCon",
+            Loss::ArcFace => "ArcFace",
+            Loss::CosFace => "CosFace",
+            Loss::ProxyAnchor => "proxy-anchor",
+            Loss::NormalizedSoftmax => "normalised softmax",
         }
     }
 }
@@ -535,7 +555,23 @@ fn losses() -> Vec<Case> {
     };
     let sizes = [512, 1024, 2048, 4096];
     let rows = |loss| sizes.map(|batch| row(loss, batch));
-    Loss::PAIRS.into_iter().flat_map(rows).collect()
+    let head = |loss: Loss| Case {
+        name: format!("{}, 10000 classes, B 512 D 512", loss.name()),
+        work: Work::Loss {
+            loss,
+            sizes: LossSizes {
+                batch: 512,
+                dim: 512,
+                per_class: 4,
+                classes: 10_000,
+            },
+        },
+        peers: vec!["pml"],
+        tolerance: 1e-3,
+    };
+    let heads = Loss::HEADS.into_iter().map(head);
+    let pairs = Loss::PAIRS.into_iter().flat_map(rows);
+    pairs.chain(heads).collect()
 }
 
 fn eval() -> Vec<Case> {

@@ -3,7 +3,10 @@
 use std::time::Instant;
 
 use candle::{Device, Tensor, Var};
-use phiz_losses::{Contrastive, MetricLoss, MultiSimilarity, NtXent, SupCon};
+use phiz_losses::{
+    ArcFace, ArcFaceConfig, Contrastive, CosFace, CosFaceConfig, Head, MetricLoss, MultiSimilarity,
+    NormalizedSoftmax, NormalizedSoftmaxConfig, NtXent, ProxyAnchor, ProxyAnchorConfig, SupCon,
+};
 
 use super::{Ready, clusters, normal};
 use crate::bench::cases::{Loss, LossSizes};
@@ -15,6 +18,12 @@ type Objective = Box<dyn Fn(&Tensor) -> candle::Result<Tensor>>;
 /// A loss over the labels of the batch alone.
 fn metric(loss: impl MetricLoss + 'static, labels: Vec<u32>) -> Objective {
     Box::new(move |embeddings| loss.loss(embeddings, &labels))
+}
+
+/// A loss against learned vectors of classes.
+fn head(head: impl Head + 'static, labels: &[u32]) -> candle::Result<Objective> {
+    let labels = Tensor::new(labels, &Device::Cpu)?;
+    Ok(Box::new(move |embeddings| head.loss(embeddings, &labels)))
 }
 
 /// Forward and backward. Configurations are those of pytorch-metric-learning 2.9's defaults, so that both sides give
@@ -31,16 +40,36 @@ pub(super) fn loss(which: Loss, sizes: LossSizes) -> Result<Ready> {
     }
     let (values, labels) = clusters(batch, dim, per_class);
     let embeddings = Var::from_vec(values, (batch, dim), &Device::Cpu)?;
+    let weight = Var::from_tensor(&(normal(3, (classes.max(1), dim))? * 0.1)?)?;
     let mut variables = vec![embeddings.clone()];
     if classes > 0 {
-        let weight = (normal(3, (classes, dim))? * 0.1)?;
-        variables.push(Var::from_tensor(&weight)?);
+        variables.push(weight.clone());
     }
+    let weight = weight.as_tensor().clone();
     let objective = match which {
         Loss::Contrastive => metric(Contrastive::default(), labels),
         Loss::MultiSimilarity => metric(MultiSimilarity::mined(), labels),
         Loss::NtXent => metric(NtXent::default(), labels),
         Loss::SupCon => metric(SupCon::default(), labels),
+        Loss::ArcFace => {
+            let config = ArcFaceConfig {
+                margin: 28.6f64.to_radians(),
+                ..ArcFaceConfig::default()
+            };
+            head(ArcFace::from_weight(weight, config)?, &labels)?
+        }
+        Loss::CosFace => head(
+            CosFace::from_weight(weight, CosFaceConfig::default())?,
+            &labels,
+        )?,
+        Loss::ProxyAnchor => head(
+            ProxyAnchor::from_weight(weight, ProxyAnchorConfig::default())?,
+            &labels,
+        )?,
+        Loss::NormalizedSoftmax => head(
+            NormalizedSoftmax::from_weight(weight, NormalizedSoftmaxConfig::default())?,
+            &labels,
+        )?,
     };
     let run = move || -> Result<_> {
         let start = Instant::now();

@@ -110,15 +110,15 @@ pub(super) fn train(network: BenchNetwork, batch: usize) -> Result<Ready> {
 fn forward(network: BenchNetwork, vb: VarBuilder<'_>) -> candle::Result<Forward> {
     Ok(match network {
         BenchNetwork::Iresnet18 => {
-            let net = iresnet18(IResNetConfig::default(), vb)?;
+            let net = iresnet18(IResNetConfig::default(), vb)?.folded()?;
             Box::new(move |x| Ok(vec![net.forward_t(x, false)?]))
         }
         BenchNetwork::Mobilefacenet => {
-            let net = mobilefacenet(MobileFaceNetConfig::default(), vb)?;
+            let net = mobilefacenet(MobileFaceNetConfig::default(), vb)?.folded()?;
             Box::new(move |x| Ok(vec![net.forward_t(x, false)?]))
         }
         BenchNetwork::Expression => {
-            let net = ExpressionNet::new(ExpressionNetConfig::default(), vb)?;
+            let net = ExpressionNet::new(ExpressionNetConfig::default(), vb)?.folded()?;
             Box::new(move |x| {
                 let out = net.classify(x)?;
                 Ok(vec![out.embedding, out.logits])
@@ -128,7 +128,8 @@ fn forward(network: BenchNetwork, vb: VarBuilder<'_>) -> candle::Result<Forward>
     })
 }
 
-/// A forward pass in evaluation mode over parameters that track no gradient.
+/// A forward pass in evaluation mode over parameters that track no gradient, norms folded into the
+/// convolutions beforehand (onnxruntime does the same when it loads a network; PyTorch eager does not).
 pub(super) fn infer(network: BenchNetwork, batch: usize) -> Result<Ready> {
     let parameters = Parameters::new(Streams::new(0), DType::F32, &Device::Cpu);
     // Made once to draw the parameters, then again from tensors that leave no tape behind.
