@@ -66,7 +66,10 @@
 
 mod adaptive;
 mod batch;
+mod chunked;
+mod combine;
 mod coupled;
+pub mod deviations;
 pub mod distance;
 mod engine;
 mod focal;
@@ -74,6 +77,8 @@ pub mod heads;
 mod label;
 mod margin;
 mod members;
+mod memory;
+pub mod migration;
 mod n_pair;
 mod ops;
 mod pair;
@@ -87,6 +92,8 @@ mod weight_regularizer;
 
 pub use adaptive::{AdaptiveConfig, AdaptiveTupletClusters};
 pub use batch::{Batch, MetricLoss};
+pub use chunked::{TwoPass, in_anchor_chunks, two_pass};
+pub use combine::{ViewPairing, WeightedSum, views};
 pub use coupled::{CoupledClustersConfig, coupled_clusters, coupled_clusters_report};
 pub use distance::{Measure, MeasureKind};
 pub use focal::{FocalConfig, focal_loss};
@@ -107,6 +114,7 @@ pub use margin::{
     ArcFace, ArcFaceConfig, ArcGradient, CosFace, CosFaceConfig, arc_face_logits, cos_face_logits,
     mean_target_angle,
 };
+pub use memory::CrossBatchMemory;
 pub use n_pair::{NPairConfig, NPairForm, n_pair, n_pair_report};
 pub use pair::{Contrastive, Dcl, MultiSimilarity, NtXent, SupCon};
 pub use phiz_kernels::cross_entropy;

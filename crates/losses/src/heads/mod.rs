@@ -27,8 +27,8 @@
 //! | --- | --- | --- | --- | --- |
 //! | [`NormalizedSoftmax`] | `c_y` | `c_j` | 20 | Zhai and Wu, BMVC 2019 |
 //! | [`ProxyNca`] | `c_y` | `c_j` | 2 | Movshovitz-Attias et al., ICCV 2017 |
-//! | [`CosFace`](crate::CosFace) | `c_y - m` | `c_j` | 64 | Wang et al., CVPR 2018 |
-//! | [`ArcFace`](crate::ArcFace) | `cos(theta_y + m)` | `c_j` | 64 | Deng et al., CVPR 2019 |
+//! | [`CosFace`] | `c_y - m` | `c_j` | 64 | Wang et al., CVPR 2018 |
+//! | [`ArcFace`] | `cos(theta_y + m)` | `c_j` | 64 | Deng et al., CVPR 2019 |
 //! | [`CombinedMargin`] | `cos(theta_y + m2) - m3` | `c_j`, or 0 above a threshold | 64 | insightface |
 //! | [`SubCenterArcFace`] | as ArcFace, `c_j = max_k c_jk` | `c_j` | 64 | Deng et al., ECCV 2020 |
 //! | [`DynamicArcFace`] | as above, `m_y = a n_y^(-lambda) + b` | `c_j` | 64 | Ha et al., 2020 |
@@ -44,8 +44,8 @@
 //! | [`SoftTriple`] | `S_y - delta`, `S_j = sum_k softmax_k(c_jk / gamma) c_jk` | `S_j` | 20 | Qian et al., ICCV 2019 |
 //!
 //! Others: [`SphereFace2`] and [`UniFace`] (one binary decision for each class), [`P2sGrad`] (squared error), [`ProxyAnchor`] (sums over
-//! the batch for each proxy), [`CenterLoss`](crate::CenterLoss), [`ManifoldLoss`](crate::ManifoldLoss),
-//! [`instance_loss`](crate::instance_loss).
+//! the batch for each proxy), [`CenterLoss`], [`ManifoldLoss`],
+//! [`instance_loss`].
 //!
 //! # Edges
 //!
@@ -75,6 +75,8 @@ use candle::{DType, Result, Tensor, bail};
 use candle_nn::{Init, VarBuilder};
 
 use crate::ops::zero;
+
+pub use crate::margin::{ArcFace, ArcFaceConfig, CosFace, CosFaceConfig};
 
 pub use adaptive_margin::{
     AdaFace, AdaFaceConfig, ElasticFace, ElasticFaceConfig, ElasticMargin, MagFace, MagFaceConfig,
@@ -187,7 +189,6 @@ pub fn head_by_name(
     classes: usize,
     vb: VarBuilder,
 ) -> Result<Box<dyn Head>> {
-    use crate::margin::{ArcFace, CosFace};
     macro_rules! choose {
         ($($known:literal => $head:ident),* $(,)?) => {
             match name {

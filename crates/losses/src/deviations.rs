@@ -1,0 +1,3 @@
+//! Where results differ from other programs, and why.
+//!
+#![doc = include_str!("../DEVIATIONS.md")]

@@ -1,0 +1,3 @@
+//! The names of pytorch-metric-learning and what stands for them here.
+//!
+#![doc = include_str!("../MIGRATION.md")]
