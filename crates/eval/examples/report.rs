@@ -5,8 +5,11 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use phiz_eval::report::{ExampleImage, ExamplePair, Report, Series};
-use phiz_eval::{Embeddings, EvaluateOptions, Protocol, evaluate};
+use phiz_eval::report::{ExampleImage, ExamplePair, Headline, Report, Series};
+use phiz_eval::{
+    BootstrapConfig, Embeddings, EvaluateOptions, LandmarkErrors, Normaliser, Protocol, by_group,
+    evaluate,
+};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -100,14 +103,54 @@ fn main() -> Result<(), Box<dyn Error>> {
                 series("training", accuracy(0.97, 2.0)),
                 series("held-out", accuracy(0.88, 2.5)),
             ],
-        )
-        .det(
-            "DET",
-            &[phiz_eval::report::RocSeries {
-                name: "this run".to_string(),
-                points: verification.curves.roc.clone(),
-            }],
         );
+    // Landmarks of 300 made-up faces, two methods; and a figure by group.
+    let errors = |spread: f32, normal: &mut dyn FnMut() -> f32| LandmarkErrors {
+        normaliser: Normaliser::InterOcular,
+        errors: (0..300)
+            .map(|_| f64::from(0.03 + spread * normal().abs()))
+            .collect(),
+    };
+    let ced = |name: &str, errors: &LandmarkErrors| series(name, errors.ced(0.12, 60));
+    let (ours, other) = (errors(0.012, &mut normal), errors(0.025, &mut normal));
+    report.ced(
+        "Landmark error",
+        &[ced("ours", &ours), ced("other", &other)],
+        Some(0.1),
+    );
+    let logits = embeddings.logits().ok_or("no logits")?;
+    let truth = embeddings.labels("expression")?;
+    let right = |rows: &[usize]| {
+        let hit = |&&r: &&usize| {
+            let row = logits
+                .values
+                .get(r * logits.classes..(r + 1) * logits.classes);
+            let best =
+                row.map(|row| (0..row.len()).fold(0, |b, c| if row[c] > row[b] { c } else { b }));
+            best.map(|b| b as u32) == truth.get(r).copied()
+        };
+        rows.iter().filter(hit).count() as f64 / rows.len() as f64
+    };
+    let identity = embeddings.labels("identity")?;
+    let bootstrap = BootstrapConfig::default();
+    let groups: Vec<u32> = identity.iter().map(|i| i % 4).collect();
+    let found = by_group(&groups, Some(identity), Some(&bootstrap), right)?;
+    let figures: Vec<Headline> = found
+        .groups
+        .iter()
+        .map(|g| Headline {
+            label: format!("group {}", g.group),
+            value: g.value.unwrap_or(f64::NAN),
+            interval: g.interval,
+        })
+        .collect();
+    report.intervals(
+        "Accuracy by group",
+        "Dots with 95 % intervals, people drawn anew; dashed: all together.",
+        &figures,
+        classification.metrics.get("accuracy").copied(),
+    );
+    report.neighbour_map("Neighbour map by identity", &embeddings, "identity")?;
     let pairs = verification
         .curves
         .false_accepts

@@ -164,15 +164,15 @@ impl AllPairs<'_> {
         total.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Every pair with its clusters, for the bootstrap.
-    pub(crate) fn scored(&self) -> Vec<(f64, u32, u32, bool)> {
+    /// Every pair with its clusters (one for each row, in the order of the rows), for the bootstrap.
+    pub(crate) fn scored(&self, clusters: &[u32]) -> Vec<(f64, u32, u32, bool)> {
         let parts: Vec<Vec<(f64, u32, u32, bool)>> = self
             .tiles()
             .par_iter()
             .map(|tile| {
                 let mut part = Vec::new();
                 self.visit(tile, |r, c, score, same| {
-                    part.push((score, self.codes[r], self.codes[c], same));
+                    part.push((score, clusters[r], clusters[c], same));
                 });
                 part
             })

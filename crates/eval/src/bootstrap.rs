@@ -132,6 +132,30 @@ pub fn cluster_mean_interval(
         .flatten()
 }
 
+/// Interval of the true accept rate at one false accept rate.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct BandPoint {
+    /// The false accept rate.
+    pub far: f64,
+    /// Lower end of the interval.
+    pub low: f64,
+    /// Upper end of the interval.
+    pub high: f64,
+}
+
+/// False accept rates for a band round a curve: five a decade, from 1 down to where one impostor pair is accepted.
+pub(crate) fn band_rates(impostors: u64) -> Vec<f64> {
+    let least = 1.0 / impostors.max(1) as f64;
+    (0..=40)
+        .map(|k| match k % 5 {
+            // Whole decades exactly, so that they meet the rates that figures are read at.
+            0 => 10f64.powi(-(k / 5)),
+            _ => 10f64.powf(-f64::from(k) / 5.0),
+        })
+        .take_while(|far| *far >= least)
+        .collect()
+}
+
 /// Scored pairs in descending order, ready to be weighted: 8 bytes a pair.
 pub(crate) struct WeightedPairs {
     /// Clusters of the two samples; the top bit of the first marks the last pair of a tie, of the second a genuine pair.

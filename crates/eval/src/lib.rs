@@ -11,6 +11,9 @@
 //!   [`Reconstruction`]: the three errors of 3D shape that share one name elsewhere;
 //! * [`calibration`]: ECE, Brier score and the reliability diagram;
 //! * [`by_group`], [`verification_by_group`], [`decision_gaps`]: every figure per group, gaps with intervals;
+//! * [`linear_probe`], [`mlp_probe`], [`ridge_probe`], [`nearest_neighbours`], [`few_shot`]: what frozen features say;
+//!   [`leakage`]: what they still say although they should not;
+//! * [`disentanglement`]: MIG, DCI, SAP, FactorVAE, BetaVAE, modularity, explicitness, IRS, UDR, fairness;
 //! * [`BootstrapConfig`]: intervals over whole identities; [`mean_sd_ci95`]: over repeated runs;
 //! * [`paired_verification`], [`paired_mean_difference`], [`delong_test`]: is one run better than another?
 //! * [`Protocol`] and [`evaluate`]: all of these by name, with a result that serialises;
@@ -48,6 +51,7 @@ mod calibration;
 mod classification;
 mod conditions;
 mod delong;
+pub mod disentanglement;
 mod elements;
 mod embeddings;
 mod error;
@@ -57,10 +61,12 @@ mod folds;
 mod hardest;
 mod landmarks;
 mod nearest;
+mod neighbours;
 mod npy;
 mod ordered;
 mod paired;
 mod pairs;
+mod probes;
 mod products;
 mod projection;
 mod protocol;
@@ -69,15 +75,19 @@ mod regression;
 pub mod report;
 mod retrieval;
 mod roc;
+mod rows;
 mod safetensors_file;
 mod score;
 mod screen;
 mod shape3d;
 mod simd;
 mod stats;
+mod streams;
 mod verification;
 
-pub use bootstrap::{BootstrapConfig, cluster_mean_interval, cluster_weights, percentile_interval};
+pub use bootstrap::{
+    BandPoint, BootstrapConfig, cluster_mean_interval, cluster_weights, percentile_interval,
+};
 pub use calibration::{
     Binning, Calibration, CalibrationConfig, ReliabilityBin, calibration, calibration_of_logits,
 };
@@ -94,16 +104,23 @@ pub use folds::{FoldAccuracy, FoldRule, Validation, verify_folds};
 pub use hardest::ScoredPair;
 pub use landmarks::{FaceBox, LandmarkErrors, LandmarkFigures, Normaliser, exact_ced_area};
 pub use nearest::{Neighbours, nearest};
+pub use neighbours::{NeighbourMap, neighbour_map};
 pub use npy::labels_from_npy;
 pub use paired::{
     PairClusters, PairedDifference, paired_differences, paired_mean_difference, paired_verification,
 };
 pub use pairs::{Pair, PairList};
+pub use probes::{
+    FewShot, Leakage, LeakageConfig, LeakageScore, LinearProbe, Logistic, LogisticConfig, Mlp,
+    MlpConfig, NeighbourConfig, ProbeConfig, Ridge, few_shot, leakage, leakage_of_number,
+    linear_probe, mlp_probe, nearest_neighbours, r_squared, ridge_probe,
+};
 pub use projection::{Projection, principal_plane};
 pub use protocol::{Curves, EvaluateOptions, Evaluation, Protocol, evaluate};
 pub use regression::{Regression, RegressionColumns, icc_3_1, regression, regression_columns};
 pub use retrieval::{ClassRetrieval, Retrieval, RetrievalConfig, retrieve};
 pub use roc::{CurvePoint, DetPoint, EqualError, Roc, RocPoint, TarAtFar};
+pub use rows::Rows;
 pub use score::{Score, ScoreHistogram};
 pub use shape3d::{Dense3d, Reconstruction, Sparse2d, Sparse2dByYaw, similarity_align};
 pub use stats::{Summary, mean_sd_ci95, normal_cdf, normal_quantile};

@@ -8,7 +8,8 @@ use std::str::FromStr;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::bootstrap::BootstrapConfig;
+use crate::bootstrap::{BandPoint, BootstrapConfig};
+use crate::calibration::{Calibration, CalibrationConfig, calibration_of_logits};
 use crate::classification::{Classification, Confusion};
 use crate::embeddings::Embeddings;
 use crate::error::{Error, Result};
@@ -89,8 +90,9 @@ impl FromStr for Protocol {
 pub struct EvaluateOptions {
     /// The label column to judge by. Default `labels`; when that is absent and there is only one column, that one.
     pub label: String,
-    /// The column whose values the bootstrap draws, for classification (as a rule `identity`). Verification and
-    /// retrieval draw the values of `label`. Default `None`: `identity` where there is such a column, else samples.
+    /// The column whose values the bootstrap draws, for verification and classification (as a rule `identity`). Default
+    /// `None`: `identity` where there is such a column, else the values of `label` (verification) or samples
+    /// (classification). Retrieval draws the values of `label`.
     pub cluster: Option<String>,
     /// The similarity. Default cosine.
     pub score: Score,
@@ -143,6 +145,8 @@ pub struct Evaluation {
 pub struct Curves {
     /// ROC, thinned for plotting.
     pub roc: Vec<CurvePoint>,
+    /// Pointwise intervals along it.
+    pub band: Vec<BandPoint>,
     /// Score counts.
     pub histogram: Option<ScoreHistogram>,
     /// Genuine pairs with the lowest scores.
@@ -153,6 +157,8 @@ pub struct Curves {
     pub cmc: Vec<f64>,
     /// Counts of true and predicted classes.
     pub confusion: Option<Confusion>,
+    /// How honest the confidences are, for logits.
+    pub calibration: Option<Calibration>,
     /// Names of the classes, where known.
     pub class_names: Vec<String>,
 }
@@ -172,7 +178,11 @@ pub fn evaluate(
     match protocol {
         Protocol::VerificationAllPairs => {
             let (label, labels) = resolve(embeddings, &options.label)?;
-            let result = verify_all_pairs(embeddings, labels, &verification_config(options))?;
+            let result = verify_all_pairs(
+                embeddings,
+                labels,
+                &verification_config(embeddings, options)?,
+            )?;
             let mut info = describe(protocol, embeddings, options);
             info.insert("label".into(), json!(label));
             info.insert("classes".into(), json!(distinct(labels)));
@@ -181,7 +191,7 @@ pub fn evaluate(
         Protocol::VerificationPairs(path) => {
             let list = PairList::read_csv(path, embeddings)?;
             let labels = resolve(embeddings, &options.label).ok();
-            let config = verification_config(options);
+            let config = verification_config(embeddings, options)?;
             let result = verify_pairs(embeddings, &list, labels.map(|l| l.1), &config)
                 .map_err(|e| e.at(path))?;
             let mut info = describe(protocol, embeddings, options);
@@ -206,12 +216,8 @@ pub fn evaluate(
         }
         Protocol::Classification => {
             let (label, labels) = resolve(embeddings, &options.label)?;
-            let cluster = options.cluster.as_deref().unwrap_or("identity");
-            let clusters = match embeddings.labels(cluster) {
-                Ok(clusters) => Some(clusters),
-                Err(error) if options.cluster.is_some() => return Err(error),
-                Err(_) => None,
-            };
+            let drawn = clusters(embeddings, options)?;
+            let (cluster, clusters) = (drawn.map_or("sample", |d| d.0), drawn.map(|d| d.1));
             let bootstrap = options.bootstrap.as_ref();
             let result = if let Some(logits) = embeddings.logits() {
                 Classification::from_logits(logits, labels, clusters, bootstrap)?
@@ -227,18 +233,29 @@ pub fn evaluate(
             info.remove("score");
             info.insert("label".into(), json!(label));
             info.insert("classes".into(), json!(result.confusion.classes()));
-            let unit = if clusters.is_some() {
-                cluster
-            } else {
-                "sample"
+            name_unit(&mut info, cluster);
+            let calibration = match embeddings.logits() {
+                Some(logits) => {
+                    let config = CalibrationConfig::default();
+                    Some(calibration_of_logits(
+                        logits, labels, &config, clusters, bootstrap,
+                    )?)
+                }
+                None => None,
             };
-            name_unit(&mut info, unit);
+            let (mut metrics, mut intervals) = (result.metrics(), result.intervals);
+            if let Some(calibration) = &calibration {
+                metrics.insert("ece".to_string(), calibration.ece);
+                let interval = calibration.intervals.get("ece");
+                intervals.extend(interval.map(|i| ("ece".to_string(), *i)));
+            }
             Ok(Evaluation {
                 protocol: info,
-                metrics: result.metrics(),
-                intervals: result.intervals,
+                metrics,
+                intervals,
                 undefined: BTreeMap::new(),
                 curves: Curves {
+                    calibration,
                     confusion: Some(result.confusion),
                     class_names: embeddings.names(label).to_vec(),
                     ..Default::default()
@@ -272,13 +289,30 @@ fn distinct(labels: &[u32]) -> usize {
         .len()
 }
 
-fn verification_config(options: &EvaluateOptions) -> VerificationConfig {
-    VerificationConfig {
+fn verification_config(
+    embeddings: &Embeddings,
+    options: &EvaluateOptions,
+) -> Result<VerificationConfig> {
+    Ok(VerificationConfig {
         score: options.score,
         fars: options.fars.clone(),
         bootstrap: options.bootstrap,
         hardest: options.hardest,
+        clusters: clusters(embeddings, options)?.map(|c| c.1.to_vec()),
         ..Default::default()
+    })
+}
+
+/// The column that the bootstrap draws: the one that was asked for, else `identity` where there is one.
+fn clusters<'a>(
+    embeddings: &'a Embeddings,
+    options: &'a EvaluateOptions,
+) -> Result<Option<(&'a str, &'a [u32])>> {
+    let name = options.cluster.as_deref().unwrap_or("identity");
+    match embeddings.labels(name) {
+        Ok(clusters) => Ok(Some((name, clusters))),
+        Err(error) if options.cluster.is_some() => Err(error),
+        Err(_) => Ok(None),
     }
 }
 
@@ -324,7 +358,11 @@ fn verification(
         .filter_map(|(far, tar)| Some((tar_name(*far), json!(tar.as_ref()?))))
         .collect();
     info.insert("tar_detail".into(), Value::Object(accepted));
-    name_unit(&mut info, result.bootstrap_unit);
+    let unit = match result.bootstrap_unit {
+        "cluster" => options.cluster.as_deref().unwrap_or("identity"),
+        other => other,
+    };
+    name_unit(&mut info, unit);
     if options.bootstrap.is_some() && genuine + impostor > MAX_BOOTSTRAP_PAIRS {
         info.insert(
             "bootstrap".into(),
@@ -352,6 +390,7 @@ fn verification(
         undefined,
         curves: Curves {
             roc: result.roc.curve(),
+            band: result.band,
             histogram: Some(result.histogram),
             false_rejects: result.false_rejects,
             false_accepts: result.false_accepts,

@@ -7,7 +7,9 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::all_pairs::{AllPairs, BINS};
-use crate::bootstrap::{BootstrapConfig, WeightedPairs, dense_codes};
+use crate::bootstrap::{
+    BandPoint, BootstrapConfig, FIXED_FIGURES, WeightedPairs, band_rates, dense_codes,
+};
 use crate::conditions::{Condition, admitted};
 use crate::embeddings::Embeddings;
 use crate::error::{Error, Result};
@@ -38,6 +40,9 @@ pub struct VerificationConfig {
     pub conditions: Vec<Condition>,
     /// Thresholds chosen elsewhere, to be applied here. Default none.
     pub thresholds: Vec<f64>,
+    /// Whose image each sample is: what the bootstrap draws. Default `None`: the labels, which is right where these are
+    /// identities and too narrow where one person has several of them (expressions, attributes).
+    pub clusters: Option<Vec<u32>>,
 }
 
 impl Default for VerificationConfig {
@@ -49,6 +54,7 @@ impl Default for VerificationConfig {
             hardest: 8,
             conditions: Vec::new(),
             thresholds: Vec::new(),
+            clusters: None,
         }
     }
 }
@@ -164,7 +170,11 @@ pub struct Verification {
     pub operating: Vec<Operating>,
     /// Bootstrap intervals by metric name; empty when not wanted or more than [`MAX_BOOTSTRAP_PAIRS`] pairs.
     pub intervals: BTreeMap<String, [f64; 2]>,
-    /// What was resampled: `identity`, or `pair` where a pair list comes without identity labels.
+    /// Pointwise intervals of the true accept rate along the curve, from low to high false accept rates; empty with
+    /// `intervals`.
+    pub band: Vec<BandPoint>,
+    /// What was resampled: `cluster` with clusters of the configuration, else `label`, or `pair` where a pair list comes
+    /// without labels.
     pub bootstrap_unit: &'static str,
     /// Counts of scores.
     pub histogram: ScoreHistogram,
@@ -196,6 +206,7 @@ pub fn verify_all_pairs(
     config: &VerificationConfig,
 ) -> Result<Verification> {
     let n = embeddings.len();
+    check_clusters(config, n)?;
     if labels.len() != n {
         return Err(Error::shape(format!(
             "{} labels for {n} embeddings",
@@ -263,8 +274,17 @@ pub fn verify_all_pairs(
     if let Some(bootstrap) = &config.bootstrap
         && genuine + impostor <= MAX_BOOTSTRAP_PAIRS
     {
-        let weighted = WeightedPairs::new(pairs.scored(), identities);
-        out.name_intervals(weighted.intervals(&config.fars, bootstrap), config);
+        let (clusters, count) = match &config.clusters {
+            Some(clusters) => {
+                let (codes, count) = dense_codes(clusters);
+                let sorted = pairs.order.iter().filter_map(|&i| codes.get(i).copied());
+                out.bootstrap_unit = "cluster";
+                (sorted.collect(), count)
+            }
+            None => (pairs.codes.clone(), identities),
+        };
+        let weighted = WeightedPairs::new(pairs.scored(&clusters), count);
+        out.resample(&weighted, bootstrap, config);
     }
     Ok(out)
 }
@@ -282,6 +302,7 @@ pub fn verify_pairs(
     config: &VerificationConfig,
 ) -> Result<Verification> {
     let n = embeddings.len();
+    check_clusters(config, n)?;
     if let Some(bad) = list.pairs().iter().find(|p| p.a >= n || p.b >= n) {
         return Err(Error::shape(format!(
             "sample {} is past the end of {n} embeddings",
@@ -332,7 +353,10 @@ pub fn verify_pairs(
     if let Some(bootstrap) = &config.bootstrap
         && scores.len() as u64 <= MAX_BOOTSTRAP_PAIRS
     {
-        let usable = labels.filter(|l| l.len() == n);
+        let usable = config
+            .clusters
+            .as_deref()
+            .or(labels.filter(|l| l.len() == n));
         let (codes, clusters) = match usable {
             Some(labels) => dense_codes(labels),
             None => (Vec::new(), scores.len()),
@@ -349,8 +373,12 @@ pub fn verify_pairs(
                 }
             });
         let weighted = WeightedPairs::new(scored.collect(), clusters);
-        out.name_intervals(weighted.intervals(&config.fars, bootstrap), config);
-        out.bootstrap_unit = if usable.is_some() { "label" } else { "pair" };
+        out.resample(&weighted, bootstrap, config);
+        out.bootstrap_unit = match (&config.clusters, usable) {
+            (Some(_), _) => "cluster",
+            (None, Some(_)) => "label",
+            (None, None) => "pair",
+        };
     }
     Ok(out)
 }
@@ -374,6 +402,16 @@ pub fn score_pairs(embeddings: &Embeddings, pairs: &[Pair], score: Score) -> Res
         .par_iter()
         .map(|p| measure.pair(&side, p.a, &side, p.b))
         .collect())
+}
+
+fn check_clusters(config: &VerificationConfig, n: usize) -> Result<()> {
+    match &config.clusters {
+        Some(clusters) if clusters.len() != n => Err(Error::shape(format!(
+            "{} clusters for {n} embeddings",
+            clusters.len()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn none_left(genuine: bool, conditions: &[Condition]) -> Error {
@@ -406,6 +444,7 @@ fn summarise(roc: Roc, histogram: ScoreHistogram, config: &VerificationConfig) -
             .map(|&f| (f, roc.tar_at_far(f)))
             .collect(),
         intervals: BTreeMap::new(),
+        band: Vec::new(),
         bootstrap_unit: "label",
         histogram,
         false_rejects: Vec::new(),
@@ -435,6 +474,29 @@ impl Verification {
             out.insert("fold_accuracy_sd".to_string(), folds.sd);
         }
         out
+    }
+
+    /// Fills the intervals and the band from one set of resamples.
+    fn resample(
+        &mut self,
+        weighted: &WeightedPairs,
+        bootstrap: &BootstrapConfig,
+        config: &VerificationConfig,
+    ) {
+        let mut rates = band_rates(self.roc.impostor());
+        rates.reverse();
+        let fars: Vec<f64> = config.fars.iter().chain(&rates).copied().collect();
+        let mut found = weighted.intervals(&fars, bootstrap);
+        let band = found.split_off((FIXED_FIGURES + config.fars.len()).min(found.len()));
+        self.band = rates
+            .into_iter()
+            .zip(band)
+            .filter_map(|(far, interval)| {
+                let [low, high] = interval?;
+                Some(BandPoint { far, low, high })
+            })
+            .collect();
+        self.name_intervals(found, config);
     }
 
     fn name_intervals(&mut self, intervals: Vec<Option<[f64; 2]>>, config: &VerificationConfig) {

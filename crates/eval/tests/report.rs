@@ -42,14 +42,9 @@ fn full() -> String {
     let by = |p: Protocol, label| evaluate(&p, &table, &options(label)).unwrap();
     let verification = by(Protocol::VerificationAllPairs, "identity");
     let series = vec![
-        RocSeries {
-            name: "ours".to_string(),
-            points: verification.curves.roc.clone(),
-        },
-        RocSeries {
-            name: "\"raw\" pixels".to_string(),
-            points: verification.curves.roc.clone(),
-        },
+        RocSeries::new("ours", verification.curves.roc.clone())
+            .with_band(verification.curves.band.clone()),
+        RocSeries::new("\"raw\" pixels", verification.curves.roc.clone()),
     ];
     let many: Vec<u32> = (0..400).map(|i| i % 40).collect();
     let wrong: Vec<u32> = many
@@ -79,6 +74,36 @@ fn full() -> String {
         .unwrap()
         .embedding_map("Map of expressions", &table, "expression")
         .unwrap()
+        .neighbour_map("Neighbours", &table, "expression")
+        .unwrap()
+        .ced(
+            "CED",
+            &[Series {
+                name: "ours".to_string(),
+                points: (0..50)
+                    .map(|i| (f64::from(i) / 500.0, f64::from(i) / 49.0))
+                    .collect(),
+            }],
+            Some(0.07),
+        )
+        .intervals(
+            "By group",
+            "note",
+            &[
+                Headline {
+                    label: "a group <with> a name that is too long to stand beside a chart"
+                        .to_string(),
+                    value: 0.7,
+                    interval: Some([0.6, 0.8]),
+                },
+                Headline {
+                    label: "b".to_string(),
+                    value: f64::NAN,
+                    interval: None,
+                },
+            ],
+            Some(0.5),
+        )
         .roc("Two curves", &series)
         .det("DET", &series)
         .training(
@@ -133,12 +158,27 @@ fn full() -> String {
 }
 
 #[test]
-fn nothing_is_fetched_and_nothing_runs() {
-    let html = full();
+fn nothing_is_fetched_and_nothing_runs_but_the_one_script() {
+    let whole = full();
+    // The page's own script is the last element of the body, and the only one.
+    let (html, script) = whole.split_once("<script>").unwrap();
+    assert!(script.ends_with("</script></body></html>\n"));
+    assert_eq!(whole.matches("<script").count(), 1);
+    for word in [
+        "fetch",
+        "XMLHttp",
+        "import",
+        "eval",
+        "innerHTML",
+        "src",
+        "http",
+    ] {
+        assert!(!script.contains(word), "{word}");
+    }
+    assert!(html.contains("default-src 'none'"));
     for word in [
         "http:",
         "https:",
-        "<script",
         "@import",
         "url(",
         "//cdn",
@@ -176,7 +216,7 @@ fn text_is_escaped() {
 #[test]
 fn tags_are_closed_and_ids_are_unique() {
     let html = full();
-    let body = &html[html.find("</style>").unwrap() + 8..];
+    let body = &html[html.find("</style>").unwrap() + 8..html.find("<script>").unwrap()];
     let mut open: Vec<&str> = vec!["html", "head"];
     let mut ids = BTreeSet::new();
     let mut wanted = BTreeSet::new();
@@ -210,7 +250,7 @@ fn tags_are_closed_and_ids_are_unique() {
             assert!(tag.contains(" alt=\""), "{tag}");
         }
     }
-    assert!(open.is_empty(), "{open:?}");
+    assert_eq!(open, ["html", "body"], "left open where the script begins");
     assert!(wanted.is_subset(&ids), "{:?}", wanted.difference(&ids));
     assert_eq!(
         body.matches("<table").count(),
@@ -234,13 +274,7 @@ fn empty_input_draws_an_empty_chart() {
     };
     report
         .roc("ROC", &[])
-        .det(
-            "DET",
-            &[RocSeries {
-                name: String::new(),
-                points: vec![],
-            }],
-        )
+        .det("DET", &[RocSeries::new("", vec![])])
         .histogram("Scores", &histogram, Some(f64::INFINITY))
         .training("Loss", "", "", false, &[])
         .headline("Figures", "", &[])
@@ -263,4 +297,123 @@ fn an_unwritable_place_is_one_line() {
         error.contains("report.html") && !error.contains('\n'),
         "{error}"
     );
+}
+
+/// The program to show pages with, if there is one.
+fn browser() -> Option<String> {
+    let named = std::env::var("CHROME").ok();
+    let usual = ["chromium", "chromium-browser", "google-chrome", "chrome"];
+    named
+        .into_iter()
+        .chain(usual.map(String::from))
+        .find(|name| {
+            let asked = std::process::Command::new(name).arg("--version").output();
+            asked.is_ok_and(|out| out.status.success())
+        })
+}
+
+/// The page after its scripts have run, and what they wrote to the console.
+fn shown(program: &str, html: &str) -> (String, Vec<String>) {
+    let dir = tempfile::tempdir().unwrap();
+    let page = dir.path().join("report.html");
+    std::fs::write(&page, html).unwrap();
+    let out = std::process::Command::new(program)
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-background-networking",
+            "--disable-extensions",
+            "--no-first-run",
+            "--enable-logging=stderr",
+            "--virtual-time-budget=3000",
+            "--dump-dom",
+        ])
+        .arg(format!(
+            "--user-data-dir={}",
+            dir.path().join("profile").display()
+        ))
+        .arg(&page)
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&out.stderr);
+    let console = log.lines().filter(|line| line.contains("CONSOLE"));
+    (
+        String::from_utf8_lossy(&out.stdout).into_owned(),
+        console.map(String::from).collect(),
+    )
+}
+
+#[test]
+fn a_browser_shows_it_without_complaint_and_sorts_it() {
+    let Some(program) = browser() else {
+        #[allow(clippy::print_stderr, reason = "a check that was left out must say so")]
+        {
+            eprintln!(
+                "skipped: no chromium on this machine (CHROME=PROGRAM names another browser)"
+            );
+        }
+        return;
+    };
+    // A page that complains is noticed.
+    let (_, console) = shown(&program, "<script>console.error('no')</script>");
+    assert_eq!(
+        console.len(),
+        1,
+        "this browser does not tell of its console: {console:?}"
+    );
+
+    let rows: Vec<Vec<String>> = [
+        ("b", "2"),
+        ("c", "10"),
+        ("a", "\u{2212}1.5"),
+        ("d", "\u{2013}"),
+    ]
+    .iter()
+    .map(|(name, value)| vec![(*name).to_string(), (*value).to_string()])
+    .collect();
+    let mut report = Report::new("Sorting");
+    report.table(
+        "Sorted",
+        "c",
+        &["name".to_string(), "value".to_string()],
+        &rows,
+    );
+    let html = report.to_html();
+    let order = |clicks: usize| {
+        let click = "document.querySelectorAll('thead button')[1].click();".repeat(clicks);
+        let changed = html.replace("</body>", &format!("<script>{click}</script></body>"));
+        let (dom, console) = shown(&program, &changed);
+        assert!(console.is_empty(), "{console:?}");
+        let body = dom
+            .split("<tbody>")
+            .nth(1)
+            .unwrap()
+            .split("</tbody>")
+            .next()
+            .unwrap();
+        let names = body.split("<th scope=\"row\">").skip(1);
+        let names: String = names.filter_map(|n| n.chars().next()).collect();
+        (names, dom.contains("aria-sort=\"ascending\""))
+    };
+    assert_eq!(order(0), ("bcad".to_string(), false));
+    assert_eq!(
+        order(1),
+        ("abcd".to_string(), true),
+        "a missing value stands last"
+    );
+    assert_eq!(order(2), ("cbad".to_string(), false), "and stays last");
+
+    let (dom, console) = shown(&program, &full());
+    assert!(console.is_empty(), "{console:?}");
+    for words in [
+        "Two curves",
+        "Cumulative error curve",
+        "Reliability diagram",
+        "on a map that keeps neighbours together",
+        "<button type=\"button\">",
+        "class=\"band s0\"",
+    ] {
+        assert!(dom.contains(words), "{words}");
+    }
 }

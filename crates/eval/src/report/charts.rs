@@ -2,10 +2,12 @@
 
 use std::fmt::Write;
 
+use super::Headline;
 use super::svg::{Axis, Plot, WIDTH, frame, mark};
 use super::text::{coordinate, count, escape, number};
+use crate::bootstrap::BandPoint;
+use crate::calibration::Calibration;
 use crate::classification::Confusion;
-use crate::projection::Projection;
 use crate::roc::CurvePoint;
 use crate::score::ScoreHistogram;
 
@@ -32,6 +34,32 @@ pub struct RocSeries {
     pub name: String,
     /// The points of [`Roc::curve`](crate::Roc::curve).
     pub points: Vec<CurvePoint>,
+    /// Pointwise interval of the true accept rate; empty for none.
+    pub band: Vec<BandPoint>,
+}
+
+impl RocSeries {
+    /// A curve without a band.
+    pub fn new(name: impl Into<String>, points: Vec<CurvePoint>) -> Self {
+        Self {
+            name: name.into(),
+            points,
+            band: Vec::new(),
+        }
+    }
+
+    /// Adds a band.
+    #[must_use]
+    pub fn with_band(mut self, band: Vec<BandPoint>) -> Self {
+        self.band = band;
+        self
+    }
+
+    /// The largest true accept rate at a false accept rate of at most `far`.
+    fn at(&self, far: f64) -> Option<f64> {
+        let inside = self.points.iter().filter(|p| p.far <= far);
+        inside.map(|p| p.tar).reduce(f64::max)
+    }
 }
 
 /// A key to the series; nothing for a single one.
@@ -73,24 +101,281 @@ pub(super) fn roc(id: &str, series: &[RocSeries]) -> String {
     plot.line("guide", chance.map(|far| (far, far)));
     let mut words = Vec::new();
     for (i, s) in series.iter().enumerate() {
+        let edge = |end: fn(&BandPoint) -> f64| {
+            let inside = s.band.iter().filter(|b| b.far >= low);
+            inside.map(|b| (b.far, end(b))).collect::<Vec<_>>()
+        };
+        plot.band(
+            &format!("band s{}", i % 8),
+            &edge(|b| b.low),
+            &edge(|b| b.high),
+        );
         plot.line(
             &format!("line s{}", i % 8),
             s.points.iter().map(|p| (p.far, p.tar)),
         );
-        let at = s
-            .points
-            .iter()
-            .rev()
-            .find(|p| p.far <= 0.01)
-            .map_or(0.0, |p| p.tar);
         words.push(format!(
             "{}: true accept rate {} at false accept rate 0.01",
             s.name,
-            number(at)
+            number(s.at(0.01).unwrap_or(0.0))
         ));
     }
     let svg = plot.finish(id, "Receiver operating characteristic", &words.join("; "));
-    svg + &legend(series.iter().map(|s| s.name.as_str()))
+    svg + &legend(series.iter().map(|s| s.name.as_str())) + &rates_table(series, low, |tar| tar)
+}
+
+/// The curve in figures, for those who cannot see it and for copying.
+fn rates_table(series: &[RocSeries], low: f64, shown: fn(f64) -> f64) -> String {
+    let decades = (low.log10() + 1e-9).floor() as i32;
+    let rows: Vec<Vec<String>> = (decades..=0)
+        .rev()
+        .map(|e| {
+            let far = 10f64.powi(e);
+            let cell = |s: &RocSeries| {
+                let value = s.at(far).map(|tar| number(shown(tar)));
+                let band = s.band.iter().find(|b| (b.far / far).ln().abs() < 1e-6);
+                match (value, band) {
+                    (None, _) => "\u{2013}".to_string(),
+                    (Some(value), None) => value,
+                    (Some(value), Some(b)) => {
+                        let (x, y) = (shown(b.low), shown(b.high));
+                        format!(
+                            "{value} ({} \u{2013} {})",
+                            number(x.min(y)),
+                            number(x.max(y))
+                        )
+                    }
+                }
+            };
+            let first = if e == 0 {
+                "1".to_string()
+            } else {
+                format!("1e{e}")
+            };
+            [first].into_iter().chain(series.iter().map(cell)).collect()
+        })
+        .collect();
+    let head = ["False accept rate"].into_iter();
+    let head: Vec<&str> = head.chain(series.iter().map(|s| s.name.as_str())).collect();
+    in_figures(&head, &rows)
+}
+
+/// A folded table below a chart.
+fn in_figures(head: &[&str], rows: &[Vec<String>]) -> String {
+    if rows.is_empty() || head.len() < 2 {
+        return String::new();
+    }
+    let mut out = String::from(
+        "<details><summary>In figures</summary><div class=\"scroll\"><table class=\"sort\">\
+         <caption>The chart above in figures</caption><thead><tr>",
+    );
+    for (c, name) in head.iter().enumerate() {
+        let class = if c == 0 { "" } else { " class=\"n\"" };
+        let _ = write!(out, "<th scope=\"col\"{class}>{}</th>", escape(name));
+    }
+    out.push_str("</tr></thead><tbody>");
+    for row in rows {
+        out.push_str("<tr>");
+        for (c, cell) in row.iter().enumerate() {
+            let _ = if c == 0 {
+                write!(out, "<th scope=\"row\">{}</th>", escape(cell))
+            } else {
+                write!(out, "<td class=\"n\">{}</td>", escape(cell))
+            };
+        }
+        out.push_str("</tr>");
+    }
+    out + "</tbody></table></div></details>"
+}
+
+/// Cumulative error curves, with the threshold of the failure rate.
+pub(super) fn ced(id: &str, series: &[Series], threshold: Option<f64>) -> String {
+    let right = series
+        .iter()
+        .flat_map(|s| &s.points)
+        .map(|p| p.0)
+        .filter(|x| x.is_finite())
+        .fold(0.0, f64::max);
+    let mut plot = Plot::new(
+        Axis::linear(0.0, right),
+        Axis::linear(0.0, 1.0),
+        "Normalised error",
+        "Share of images at or below",
+        HEIGHT,
+    );
+    if let Some(t) = threshold.filter(|t| t.is_finite() && *t <= right) {
+        plot.line("guide", [(t, 0.0), (t, 1.0)]);
+    }
+    let mut words = Vec::new();
+    for (i, s) in series.iter().enumerate() {
+        plot.line(&format!("line s{}", i % 8), s.points.iter().copied());
+        if let Some(last) = s.points.last() {
+            words.push(format!(
+                "{}: {} at {}",
+                s.name,
+                number(last.1),
+                number(last.0)
+            ));
+        }
+    }
+    let rows: Vec<Vec<String>> = (1..=10)
+        .map(|k| right * f64::from(k) / 10.0)
+        .map(|x| {
+            let at = |s: &Series| {
+                let inside = s.points.iter().filter(|p| p.0 <= x * (1.0 + 1e-9));
+                inside
+                    .map(|p| p.1)
+                    .reduce(f64::max)
+                    .map_or("\u{2013}".to_string(), number)
+            };
+            [number(x)]
+                .into_iter()
+                .chain(series.iter().map(at))
+                .collect()
+        })
+        .collect();
+    let head = ["Error"].into_iter();
+    let head: Vec<&str> = head.chain(series.iter().map(|s| s.name.as_str())).collect();
+    let svg = plot.finish(
+        id,
+        "Cumulative error curve",
+        &format!("Share of images by error. {}", words.join("; ")),
+    );
+    svg + &legend(series.iter().map(|s| s.name.as_str())) + &in_figures(&head, &rows)
+}
+
+/// Accuracy by confidence; bars that end on the diagonal are honest.
+pub(super) fn reliability(id: &str, calibration: &Calibration) -> String {
+    let mut plot = Plot::new(
+        Axis::linear(0.0, 1.0),
+        Axis::linear(0.0, 1.0),
+        "Confidence",
+        "Share that is right",
+        HEIGHT,
+    );
+    let most = calibration
+        .bins
+        .iter()
+        .map(|b| b.count)
+        .max()
+        .unwrap_or(0)
+        .max(1) as f64;
+    for bin in calibration.bins.iter().filter(|b| b.count > 0) {
+        let (x0, x1) = (plot.px(bin.low) + 1.0, plot.px(bin.high) - 1.0);
+        let bar = |plot: &mut Plot, class: &str, a: f64, b: f64, opacity: f64| {
+            let (top, bottom) = (plot.py(a.max(b)), plot.py(a.min(b)));
+            plot.push(&format!(
+                "<rect class=\"{class}\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" fill-opacity=\"{opacity:.2}\">\
+                 <title>confidence {}: {} of {} samples right</title></rect>",
+                coordinate(x0),
+                coordinate(top),
+                coordinate((x1 - x0).max(0.5)),
+                coordinate((bottom - top).max(0.5)),
+                number(bin.confidence),
+                number(bin.accuracy),
+                count(bin.count as u64)
+            ));
+        };
+        // Darker bars hold more samples.
+        let share = (bin.count as f64 / most).sqrt();
+        bar(&mut plot, "fill s0", 0.0, bin.accuracy, 0.25 + 0.6 * share);
+        bar(&mut plot, "fill s1", bin.accuracy, bin.confidence, 0.55);
+    }
+    plot.line("guide", [(0.0, 0.0), (1.0, 1.0)]);
+    let rows: Vec<Vec<String>> = calibration
+        .bins
+        .iter()
+        .filter(|b| b.count > 0)
+        .map(|b| {
+            vec![
+                format!("{:.2} to {:.2}", b.low, b.high),
+                number(b.confidence),
+                number(b.accuracy),
+                count(b.count as u64),
+            ]
+        })
+        .collect();
+    let svg = plot.finish(
+        id,
+        "Reliability diagram",
+        &format!(
+            "Expected calibration error {}; the dashed line is honest confidence",
+            number(calibration.ece)
+        ),
+    );
+    svg + &legend(["share that is right", "gap to the confidence"])
+        + &in_figures(&["Bin", "Mean confidence", "Share right", "Samples"], &rows)
+}
+
+/// Values with their intervals, one a line; `guide` is a value to compare with (0 for differences).
+pub(super) fn intervals(id: &str, title: &str, items: &[Headline], guide: Option<f64>) -> String {
+    const ROW: f64 = 30.0;
+    let ends = || {
+        let values = items.iter().flat_map(|i| {
+            let [low, high] = i.interval.unwrap_or([i.value; 2]);
+            [low, high, i.value]
+        });
+        values.chain(guide).filter(|v| v.is_finite())
+    };
+    let axis = Axis::rounded(
+        ends().fold(f64::INFINITY, f64::min),
+        ends().fold(f64::NEG_INFINITY, f64::max),
+    );
+    let height = ROW * items.len() as f64 + 64.0;
+    let mut plot = Plot::beside(axis, height);
+    if let Some(guide) = guide {
+        plot.upright("guide", guide);
+    }
+    let mut words = Vec::new();
+    for (k, item) in items.iter().enumerate() {
+        let y = 24.0 + ROW * k as f64;
+        plot.push(&format!(
+            "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>",
+            coordinate(plot.left() - 10.0),
+            coordinate(y + 4.0),
+            escape(&shortened(&item.label))
+        ));
+        if !item.value.is_finite() {
+            words.push(format!("{}: undefined", item.label));
+            continue;
+        }
+        let mut said = format!("{}: {}", item.label, number(item.value));
+        if let Some([low, high]) = item.interval {
+            plot.push(&format!(
+                "<path class=\"line s0\" d=\"M{} {y}H{}\"><title>{} to {}</title></path>",
+                coordinate(plot.px(low)),
+                coordinate(plot.px(high)),
+                number(low),
+                number(high)
+            ));
+            let _ = write!(said, " ({} to {})", number(low), number(high));
+        }
+        let dot = mark(0, plot.px(item.value), y, 4.6);
+        plot.push(&dot);
+        words.push(said);
+    }
+    let rows: Vec<Vec<String>> = items
+        .iter()
+        .map(|i| {
+            let [low, high] = i
+                .interval
+                .map_or(["\u{2013}".to_string(), "\u{2013}".to_string()], |v| {
+                    v.map(number)
+                });
+            vec![i.label.clone(), number(i.value), low, high]
+        })
+        .collect();
+    plot.finish(id, title, &words.join("; ")) + &in_figures(&["", "Value", "Low", "High"], &rows)
+}
+
+/// At most 24 letters, so that names keep clear of the chart.
+fn shortened(name: &str) -> String {
+    if name.chars().count() > 24 {
+        let start: String = name.chars().take(23).collect();
+        format!("{start}\u{2026}")
+    } else {
+        name.to_string()
+    }
 }
 
 pub(super) fn det(id: &str, series: &[RocSeries]) -> String {
@@ -107,9 +392,19 @@ pub(super) fn det(id: &str, series: &[RocSeries]) -> String {
     let low = low_x.max(low_y);
     plot.line("guide", [(low, low), (1.0, 1.0)]);
     for (i, s) in series.iter().enumerate() {
+        let edge = |end: fn(&BandPoint) -> f64| {
+            let inside = s.band.iter().filter(|b| b.far >= low_x);
+            let points = inside.map(|b| (b.far, (1.0 - end(b)).max(low_y)));
+            points.collect::<Vec<_>>()
+        };
+        plot.band(
+            &format!("band s{}", i % 8),
+            &edge(|b| b.high),
+            &edge(|b| b.low),
+        );
         plot.line(
             &format!("line s{}", i % 8),
-            s.points.iter().map(|p| (p.far, 1.0 - p.tar)),
+            s.points.iter().map(|p| (p.far, (1.0 - p.tar).max(low_y))),
         );
     }
     let svg = plot.finish(
@@ -118,6 +413,7 @@ pub(super) fn det(id: &str, series: &[RocSeries]) -> String {
         "False reject rate against false accept rate; the dashed line marks where both are equal",
     );
     svg + &legend(series.iter().map(|s| s.name.as_str()))
+        + &rates_table(series, low_x, |tar| 1.0 - tar)
 }
 
 /// Two overlaid histograms, each as shares of its own pairs.
@@ -194,11 +490,16 @@ pub(super) fn cmc(id: &str, cmc: &[f64]) -> String {
         let dot = mark(0, plot.px(x), plot.py(y), 3.2);
         plot.push(&dot);
     }
+    let rows: Vec<Vec<String>> = cmc
+        .iter()
+        .enumerate()
+        .map(|(i, v)| vec![(i + 1).to_string(), number(*v)])
+        .collect();
     plot.finish(
         id,
         "Cumulative match curve",
         &format!("Rank 1: {}", number(low)),
-    )
+    ) + &in_figures(&["Rank", "Share"], &rows)
 }
 
 /// Lines over steps or epochs; long and noisy ones faint, with a moving mean on top.
@@ -282,10 +583,16 @@ fn smooth(points: &[(f64, f64)], half: usize) -> Vec<(f64, f64)> {
 }
 
 /// The projected points, one colour and shape per class.
-pub(super) fn map(id: &str, plane: &Projection, labels: &[u32], names: &[String]) -> String {
+pub(super) fn map(
+    id: &str,
+    kind: &str,
+    rows: &[usize],
+    points: &[[f64; 2]],
+    labels: &[u32],
+    names: &[String],
+) -> String {
     const HEIGHT: f64 = 390.0;
-    let mut classes: Vec<u32> = plane
-        .rows
+    let mut classes: Vec<u32> = rows
         .iter()
         .filter_map(|&r| labels.get(r))
         .copied()
@@ -300,13 +607,7 @@ pub(super) fn map(id: &str, plane: &Projection, labels: &[u32], names: &[String]
     };
     // One scale for both axes: distances in the picture are comparable.
     let range = |axis: usize| {
-        let values = || {
-            plane
-                .points
-                .iter()
-                .filter_map(move |p| p.get(axis))
-                .copied()
-        };
+        let values = || points.iter().filter_map(move |p| p.get(axis)).copied();
         (
             values().fold(f64::INFINITY, f64::min),
             values().fold(f64::NEG_INFINITY, f64::max),
@@ -317,11 +618,15 @@ pub(super) fn map(id: &str, plane: &Projection, labels: &[u32], names: &[String]
         ((WIDTH - 20.0) / (x.1 - x.0).max(1e-12)).min((HEIGHT - 20.0) / (y.1 - y.0).max(1e-12));
     let (mid_x, mid_y) = ((x.0 + x.1) / 2.0, (y.0 + y.1) / 2.0);
     let height = (scale * (y.1 - y.0) + 20.0).clamp(160.0, HEIGHT);
-    let radius = if plane.points.len() > 800 { 2.6 } else { 3.6 };
+    let radius = if points.len() > 800 { 2.6 } else { 3.6 };
     let mut body = String::new();
     for (series, &class) in classes.iter().enumerate() {
-        let _ = write!(body, "<g><title>{}</title>", escape(&name(class)));
-        for (&row, point) in plane.rows.iter().zip(&plane.points) {
+        let _ = write!(
+            body,
+            "<g data-class=\"{class}\"><title>{}</title>",
+            escape(&name(class))
+        );
+        for (&row, point) in rows.iter().zip(points) {
             if labels.get(row) == Some(&class) {
                 let px = WIDTH / 2.0 + (point[0] - mid_x) * scale;
                 let py = height / 2.0 - (point[1] - mid_y) * scale;
@@ -334,8 +639,8 @@ pub(super) fn map(id: &str, plane: &Projection, labels: &[u32], names: &[String]
         id,
         "Embedding map",
         &format!(
-            "{} embeddings of {} classes on their two principal components",
-            plane.points.len(),
+            "{} embeddings of {} classes, {kind}",
+            points.len(),
             classes.len()
         ),
         WIDTH,
@@ -343,8 +648,18 @@ pub(super) fn map(id: &str, plane: &Projection, labels: &[u32], names: &[String]
         &body,
     );
     let key = if classes.len() <= MAX_LEGEND {
-        let names: Vec<String> = classes.iter().map(|&c| name(c)).collect();
-        legend(names.iter().map(String::as_str))
+        let items: Vec<String> = classes
+            .iter()
+            .enumerate()
+            .map(|(i, &class)| {
+                format!(
+                    "<li data-class=\"{class}\"><svg viewBox=\"0 0 14 14\" aria-hidden=\"true\">{}</svg>{}</li>",
+                    mark(i, 7.0, 7.0, 5.0),
+                    escape(&name(class))
+                )
+            })
+            .collect();
+        format!("<ul class=\"legend pick\">{}</ul>", items.concat())
     } else {
         format!(
             "<p class=\"note\">{} classes; colours and shapes repeat after 32. Point at a mark for its class.</p>",
@@ -411,7 +726,7 @@ pub(super) fn confusion(id: &str, confusion: &Confusion, names: &[String]) -> St
         })
         .collect();
     out + &format!(
-        "<table><caption>Most frequent confusions</caption><thead><tr><th scope=\"col\">True class</th>\
+        "<table class=\"sort\"><caption>Most frequent confusions</caption><thead><tr><th scope=\"col\">True class</th>\
          <th scope=\"col\">Called</th><th scope=\"col\" class=\"n\">Times</th></tr></thead><tbody>{rows}</tbody></table>"
     )
 }

@@ -1,7 +1,8 @@
 //! One HTML file that opens offline: figures, charts and images of an evaluation.
 //!
-//! No request leaves the page, no script runs; charts are SVG whose colours follow the reader's light or dark setting;
-//! every chart has a title and a description, every table a caption.
+//! No request leaves the page, and its own content policy forbids any; charts are SVG whose colours follow the reader's
+//! light or dark setting; every chart has a title, a description and its figures as a table, every table a caption. One
+//! short script lets tables sort by their heads and classes of a map be brought forward; without it nothing is missing.
 //!
 //! ```
 //! use phiz_eval::{Embeddings, EvaluateOptions, Protocol, evaluate, report::Report};
@@ -27,12 +28,15 @@ mod words;
 use std::fmt::Write;
 use std::path::Path;
 
+pub use crate::bootstrap::BandPoint;
 pub use charts::{RocSeries, Series};
 
+use crate::calibration::Calibration;
 use crate::classification::Confusion;
 use crate::embeddings::Embeddings;
 use crate::error::Result;
 use crate::files::write_atomically;
+use crate::neighbours::neighbour_map;
 use crate::projection::principal_plane;
 use crate::protocol::Evaluation;
 use crate::score::ScoreHistogram;
@@ -40,6 +44,8 @@ use text::{data_uri, escape, number};
 
 /// Most points of the embedding map: more only make the file heavy.
 const MAP_POINTS: usize = 2_000;
+/// Most points of the neighbour map, whose time grows with their square.
+const NEIGHBOUR_POINTS: usize = 700;
 
 /// A figure that stands at the top of a section.
 #[derive(Debug, Clone, PartialEq)]
@@ -152,11 +158,10 @@ impl Report {
 
         let curves = &evaluation.curves;
         if !curves.roc.is_empty() {
-            let series = [RocSeries {
-                name: "this run".to_string(),
-                points: curves.roc.clone(),
-            }];
+            let series =
+                [RocSeries::new("this run", curves.roc.clone()).with_band(curves.band.clone())];
             self.roc("ROC", &series);
+            self.det("DET", &series);
         }
         if let Some(histogram) = &curves.histogram {
             let threshold = evaluation
@@ -172,14 +177,64 @@ impl Report {
         if let Some(confusion) = &curves.confusion {
             self.confusion("Confusion matrix", confusion, &curves.class_names);
         }
+        if let Some(calibration) = &curves.calibration {
+            self.reliability("Reliability", calibration);
+        }
         self
     }
 
     /// True accept rate over false accept rate, logarithmic in the latter; the dashed line is chance.
     pub fn roc(&mut self, title: &str, series: &[RocSeries]) -> &mut Self {
-        let body = note_html(
-            "Share of genuine pairs accepted against share of impostor pairs accepted; dashed: chance.",
-        ) + &charts::roc(&self.next_id(), series);
+        let band = if series.iter().any(|s| s.band.len() > 1) {
+            " Shaded: 95 % interval at each rate, people drawn anew."
+        } else {
+            ""
+        };
+        let body = note_html(&format!(
+            "Share of genuine pairs accepted against share of impostor pairs accepted; dashed: chance.{band}"
+        )) + &charts::roc(&self.next_id(), series);
+        self.section(title, false, body)
+    }
+
+    /// Cumulative error curves of landmarks: share of images at or below each error. The dashed line is `threshold`.
+    pub fn ced(&mut self, title: &str, series: &[Series], threshold: Option<f64>) -> &mut Self {
+        let note = match threshold {
+            Some(t) => format!(
+                "Share of images at or below each error; dashed: the threshold {} of the failure rate.",
+                number(t)
+            ),
+            None => "Share of images at or below each error.".to_string(),
+        };
+        let body = note_html(&note) + &charts::ced(&self.next_id(), series, threshold);
+        self.section(title, false, body)
+    }
+
+    /// Share of right predictions by confidence.
+    pub fn reliability(&mut self, title: &str, calibration: &Calibration) -> &mut Self {
+        let word = if calibration.overconfidence > 0.0 {
+            "over"
+        } else {
+            "under"
+        };
+        let note = format!(
+            "Expected calibration error {}, {word}confident by {} in the mean. Darker bars hold more samples; dashed: \
+             confidence that is honest.",
+            number(calibration.ece),
+            number(calibration.overconfidence.abs())
+        );
+        let body = note_html(&note) + &charts::reliability(&self.next_id(), calibration);
+        self.section(title, false, body)
+    }
+
+    /// Values with their intervals one below the other: a figure by group, or differences between runs with `guide` 0.
+    pub fn intervals(
+        &mut self,
+        title: &str,
+        note: &str,
+        items: &[Headline],
+        guide: Option<f64>,
+    ) -> &mut Self {
+        let body = note_html(note) + &charts::intervals(&self.next_id(), title, items, guide);
         self.section(title, false, body)
     }
 
@@ -233,7 +288,45 @@ impl Report {
             100.0 * plane.explained[1]
         );
         let body = note_html(&note)
-            + &charts::map(&self.next_id(), &plane, labels, embeddings.names(label));
+            + &charts::map(
+                &self.next_id(),
+                "on their two principal components",
+                &plane.rows,
+                &plane.points,
+                labels,
+                embeddings.names(label),
+            );
+        Ok(self.section(title, false, body))
+    }
+
+    /// Embeddings (unit length, at most 700 of them) on a map that keeps neighbours together (t-SNE), by the label column
+    /// `label`.
+    ///
+    /// # Errors
+    /// When there is no such column.
+    pub fn neighbour_map(
+        &mut self,
+        title: &str,
+        embeddings: &Embeddings,
+        label: &str,
+    ) -> Result<&mut Self> {
+        let labels = embeddings.labels(label)?;
+        let map = neighbour_map(embeddings, true, NEIGHBOUR_POINTS, 30.0);
+        let note = format!(
+            "Near points were near (t-SNE, perplexity {:.0}: {:.0} % of each point's ten nearest are kept); far distances \
+             and sizes of clusters mean little; coloured by {label}.",
+            map.perplexity,
+            100.0 * map.kept
+        );
+        let body = note_html(&note)
+            + &charts::map(
+                &self.next_id(),
+                "on a map that keeps neighbours together",
+                &map.rows,
+                &map.points,
+                labels,
+                embeddings.names(label),
+            );
         Ok(self.section(title, false, body))
     }
 
@@ -284,7 +377,7 @@ impl Report {
         self.section(title, true, body)
     }
 
-    /// A table. Cells that read as numbers are set to the right.
+    /// A table that sorts by its heads. Cells that read as numbers are set to the right.
     pub fn table(
         &mut self,
         title: &str,
@@ -313,7 +406,7 @@ impl Report {
             }
         };
         let mut body = format!(
-            "<div class=\"scroll\"><table><caption>{}</caption><thead><tr>",
+            "<div class=\"scroll\"><table class=\"sort\"><caption>{}</caption><thead><tr>",
             escape(caption)
         );
         for (c, cell) in header.iter().enumerate() {
@@ -338,6 +431,8 @@ impl Report {
         let title = escape(&self.title);
         let mut out = format!(
             "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+             <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src \
+             'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\">\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
              <meta name=\"color-scheme\" content=\"light dark\"><title>{title}</title>\
              <link rel=\"icon\" href=\"data:,\"><style>\n{}</style></head><body>\
@@ -389,8 +484,12 @@ impl Report {
                 section.body
             );
         }
-        out += "</main><footer>Made by phiz. This file holds all it shows and asks nothing from the network.</footer>\
-                </div></body></html>\n";
+        let _ = write!(
+            out,
+            "</main><footer>Made by phiz. This file holds all it shows and asks nothing from the network.</footer>\
+             </div><script>\n{}</script></body></html>\n",
+            include_str!("script.js")
+        );
         out
     }
 
@@ -525,7 +624,7 @@ fn protocol_note(evaluation: &Evaluation) -> String {
 
 fn metric_table(evaluation: &Evaluation, metrics: &[(&str, f64)]) -> String {
     let mut out = format!(
-        "<details><summary>All figures</summary><div class=\"scroll\"><table><caption>Protocol {}</caption><thead><tr><th scope=\"col\">Figure</th>\
+        "<details><summary>All figures</summary><div class=\"scroll\"><table class=\"sort\"><caption>Protocol {}</caption><thead><tr><th scope=\"col\">Figure</th>\
          <th scope=\"col\" class=\"n\">Value</th><th scope=\"col\" class=\"n\">Interval</th><th scope=\"col\" class=\"why\">What it says</th></tr></thead><tbody>",
         escape(evaluation.name())
     );

@@ -157,6 +157,7 @@ fn power_of_ten(exponent: i32) -> String {
 pub(super) struct Plot {
     x: Axis,
     y: Axis,
+    left: f64,
     height: f64,
     body: String,
 }
@@ -167,6 +168,7 @@ impl Plot {
         let mut plot = Self {
             x,
             y,
+            left: LEFT,
             height,
             body: String::new(),
         };
@@ -205,12 +207,56 @@ impl Plot {
 
     /// Horizontal position of a value.
     pub(super) fn px(&self, x: f64) -> f64 {
-        LEFT + self.x.share(x) * (WIDTH - LEFT - RIGHT)
+        self.left + self.x.share(x) * (WIDTH - self.left - RIGHT)
     }
 
     /// Vertical position of a value.
     pub(super) fn py(&self, y: f64) -> f64 {
         self.height - BOTTOM - self.y.share(y) * (self.height - BOTTOM - TOP)
+    }
+
+    /// A chart with room for names on the left and the horizontal axis alone.
+    pub(super) fn beside(x: Axis, height: f64) -> Self {
+        let mut plot = Self {
+            x,
+            y: Axis::linear(0.0, 1.0),
+            left: 190.0,
+            height,
+            body: String::new(),
+        };
+        let bottom = height - BOTTOM;
+        for (value, label) in x.ticks() {
+            let at = coordinate(plot.px(value));
+            plot.push(&format!(
+                "<path class=\"grid\" d=\"M{at} {TOP}V{bottom}\"/><text x=\"{at}\" y=\"{}\" text-anchor=\"middle\">{label}</text>",
+                bottom + 18.0
+            ));
+        }
+        plot
+    }
+
+    /// Where the plot area begins.
+    pub(super) fn left(&self) -> f64 {
+        self.left
+    }
+
+    /// An upright line over the whole height.
+    pub(super) fn upright(&mut self, class: &str, x: f64) {
+        let at = coordinate(self.px(x));
+        let bottom = self.height - BOTTOM;
+        self.push(&format!(
+            "<path class=\"{class}\" d=\"M{at} {TOP}V{bottom}\"/>"
+        ));
+    }
+
+    /// The space between two lines.
+    pub(super) fn band(&mut self, class: &str, low: &[(f64, f64)], high: &[(f64, f64)]) {
+        if low.len() < 2 || high.len() < 2 {
+            return;
+        }
+        let there = self.path(high.iter().copied());
+        let back = self.path(low.iter().rev().copied()).replacen('M', "L", 1);
+        self.push(&format!("<path class=\"{class}\" d=\"{there}{back}Z\"/>"));
     }
 
     /// Adds raw SVG.

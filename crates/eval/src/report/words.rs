@@ -41,6 +41,14 @@ pub(super) fn describe(name: &str) -> (String, String) {
             "Macro F1",
             "mean over classes of the harmonic mean of precision and recall",
         ),
+        "ece" => fixed(
+            "Calibration error",
+            "expected gap between confidence and share of right predictions; lower is better",
+        ),
+        "average_precision" => fixed(
+            "Average precision",
+            "mean precision over the genuine pairs in the order of their scores",
+        ),
         "log_loss" => fixed(
             "Log-loss",
             "mean negative log-probability of the true class, nats; lower is better",
