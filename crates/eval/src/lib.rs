@@ -111,9 +111,10 @@ pub use paired::{
 };
 pub use pairs::{Pair, PairList};
 pub use probes::{
-    FewShot, Leakage, LeakageConfig, LeakageScore, LinearProbe, Logistic, LogisticConfig, Mlp,
-    MlpConfig, NeighbourConfig, ProbeConfig, Ridge, few_shot, leakage, leakage_of_number,
-    linear_probe, mlp_probe, nearest_neighbours, r_squared, ridge_probe,
+    FewShot, FewShotResult, Leakage, LeakageConfig, LeakageScore, LinearProbe, Logistic,
+    LogisticConfig, Mlp, MlpConfig, NeighbourConfig, ProbeConfig, Ridge, few_shot, few_shot_probe,
+    leakage, leakage_of_number, linear_probe, mlp_probe, nearest_neighbours, r_squared,
+    ridge_probe,
 };
 pub use projection::{Projection, principal_plane};
 pub use protocol::{Curves, EvaluateOptions, Evaluation, Protocol, evaluate};

@@ -210,6 +210,7 @@ fn text_is_escaped() {
     let html = full();
     assert!(html.contains("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;"));
     assert!(html.contains("&lt;b&gt;calm&lt;/b&gt;") && html.contains("joy &amp; more"));
+    let (html, _) = html.split_once("<script>").unwrap();
     assert!(!html.contains("NaN") && !html.contains("inf\""));
 }
 
@@ -280,6 +281,7 @@ fn empty_input_draws_an_empty_chart() {
         .headline("Figures", "", &[])
         .images("Images", "", &[]);
     let html = report.to_html();
+    let (html, _) = html.split_once("<script>").unwrap();
     assert!(html.contains("<svg") && !html.contains("NaN"));
 }
 
@@ -394,7 +396,14 @@ fn a_browser_shows_it_without_complaint_and_sorts_it() {
             .unwrap();
         let names = body.split("<th scope=\"row\">").skip(1);
         let names: String = names.filter_map(|n| n.chars().next()).collect();
-        (names, dom.contains("aria-sort=\"ascending\""))
+        let head = dom
+            .split("<thead>")
+            .nth(1)
+            .unwrap()
+            .split("</thead>")
+            .next()
+            .unwrap();
+        (names, head.contains("aria-sort=\"ascending\""))
     };
     assert_eq!(order(0), ("bcad".to_string(), false));
     assert_eq!(

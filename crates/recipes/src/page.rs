@@ -41,6 +41,7 @@ pub(crate) fn page(verdict: &Verdict) -> Result<String> {
         // One label alone has no map worth looking at.
         if labels.iter().any(|label| Some(label) != labels.first()) {
             report.embedding_map("Embedding map", &verdict.embeddings, "labels")?;
+            report.neighbour_map("Neighbour map", &verdict.embeddings, "labels")?;
         }
     }
     if let Some(run) = &subject.run {

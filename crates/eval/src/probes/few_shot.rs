@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::logistic::{Logistic, LogisticConfig};
 use crate::error::{Error, Result};
+use crate::rows::{Rows, check_labels};
+use crate::stats::{Summary, mean_sd_ci95};
 use crate::streams::{shuffle, stream};
 
 /// A written subset.
@@ -65,6 +68,48 @@ pub fn few_shot(labels: &[u32], per_class: usize, seed: u64) -> Result<FewShot> 
     })
 }
 
+/// What was learned from few rows.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FewShotResult {
+    /// Balanced accuracy on the test rows: mean, spread and interval over the seeds.
+    pub accuracy: Summary,
+    /// The subsets, one a seed.
+    pub subsets: Vec<FewShot>,
+}
+
+/// Learns from `per_class` rows of each class, for each seed, and judges on `test`: logistic regression with C = 1 on
+/// features standardised by the subset, since there is nothing to set aside for a search.
+///
+/// # Errors
+/// As [`few_shot`]; also when sizes disagree, there are fewer than two classes or no seed.
+pub fn few_shot_probe(
+    train: (&Rows, &[u32]),
+    test: (&Rows, &[u32]),
+    per_class: usize,
+    seeds: &[u64],
+) -> Result<FewShotResult> {
+    check_labels(train.0, train.1.len(), "labels")?;
+    check_labels(test.0, test.1.len(), "labels")?;
+    let (mut accuracies, mut subsets) = (Vec::new(), Vec::new());
+    for &seed in seeds {
+        let subset = few_shot(train.1, per_class, seed)?;
+        let rows = train.0.select(&subset.rows)?;
+        let picked = subset.rows.iter().filter_map(|&r| train.1.get(r).copied());
+        let (mean, sd) = rows.moments();
+        let fit = Logistic::fit(
+            &rows.standardised(&mean, &sd),
+            &picked.collect::<Vec<u32>>(),
+            &LogisticConfig::default(),
+        )?;
+        let predicted = fit.predict(&test.0.standardised(&mean, &sd))?;
+        accuracies.push(super::balanced(&predicted, test.1)?);
+        subsets.push(subset);
+    }
+    let accuracy = mean_sd_ci95(&accuracies)
+        .ok_or_else(|| Error::usage("a few-shot probe needs at least one seed"))?;
+    Ok(FewShotResult { accuracy, subsets })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +129,16 @@ mod tests {
         let line = few_shot(&labels, 100, 0).unwrap_err().to_string();
         assert!(line.contains("class 0 has"), "{line}");
         assert!(few_shot(&[], 1, 0).is_err() && few_shot(&labels, 0, 0).is_err());
+        let values = labels.iter();
+        let values = values.flat_map(|l| [f64::from(*l), f64::from(l * l)]);
+        let rows = Rows::new(values.collect(), 2).unwrap();
+        let judge = |k, seeds: &[u64]| few_shot_probe((&rows, &labels), (&rows, &labels), k, seeds);
+        let found = judge(8, &[0, 1, 2]).unwrap();
+        assert!(
+            found.accuracy.mean > 0.7 && found.subsets.len() == 3,
+            "{found:?}"
+        );
+        assert!(judge(8, &[]).is_err());
         let text = serde_json::to_string(&three).unwrap();
         assert_eq!(serde_json::from_str::<FewShot>(&text).unwrap(), three);
     }

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-pub use few_shot::{FewShot, few_shot};
+pub use few_shot::{FewShot, FewShotResult, few_shot, few_shot_probe};
 pub use leakage::{Leakage, LeakageConfig, LeakageScore, leakage, leakage_of_number};
 pub use logistic::{Logistic, LogisticConfig};
 pub use mlp::{Mlp, MlpConfig};
