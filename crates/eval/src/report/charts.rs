@@ -278,8 +278,9 @@ pub(super) fn reliability(id: &str, calibration: &Calibration) -> String {
         };
         // Darker bars hold more samples.
         let share = (bin.count as f64 / most).sqrt();
+        // The gap is drawn as a frame, so that it is told from the bar on either side of its top.
         bar(&mut plot, "fill s0", 0.0, bin.accuracy, 0.25 + 0.6 * share);
-        bar(&mut plot, "fill s1", bin.accuracy, bin.confidence, 0.55);
+        bar(&mut plot, "gap s1", bin.accuracy, bin.confidence, 0.14);
     }
     plot.line("guide", [(0.0, 0.0), (1.0, 1.0)]);
     let rows: Vec<Vec<String>> = calibration
