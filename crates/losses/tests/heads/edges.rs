@@ -223,3 +223,46 @@ fn half_precision_is_computed_in_f32() {
         assert_eq!(store.get(&w).unwrap().dtype(), dtype);
     }
 }
+
+mod fuzz {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+        /// Any shapes and labels: an error or a finite loss with finite gradients, never a panic.
+        #[test]
+        fn any_batch_is_an_error_or_finite(
+            batch in 0usize..7,
+            dim in 1usize..5,
+            classes in 1usize..6,
+            extra in 0u32..2,
+            scale in prop_oneof![Just(0.0), Just(1e-30), Just(1.0), Just(1e30)],
+            seed in 1u64..1000,
+        ) {
+            let y: Vec<u32> = (0..batch).map(|i| (seed as u32).wrapping_mul(31 + i as u32) % (classes as u32 + extra)).collect();
+            let inside = y.iter().all(|&l| (l as usize) < classes);
+            let e = if batch == 0 {
+                Tensor::zeros((0, dim), DType::F64, cpu()).unwrap()
+            } else {
+                numbers((batch, dim), seed, scale)
+            };
+            let w = |k: usize| numbers((classes * k, dim), seed + 1, 1.0);
+            for (name, head) in build::all(&w) {
+                let e = Var::from_tensor(&e).unwrap();
+                match head.loss(&e, &labels(&y)) {
+                    Err(error) => prop_assert!(!inside, "{name}: {error}"),
+                    Ok(loss) => {
+                        prop_assert!(inside, "{name}");
+                        prop_assert!(values(&loss)[0].is_finite(), "{name}");
+                        let store = loss.backward().unwrap();
+                        if let Some(g) = store.get(&e) {
+                            prop_assert!(values(g).iter().all(|g| g.is_finite()), "{name}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
