@@ -216,3 +216,28 @@ impl SimpleBackend for Store {
         self.0.read().contains_key(name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::is_buffer;
+
+    #[test]
+    fn buffers_are_told_by_the_last_part_of_their_name() {
+        for name in [
+            "bn.running_mean",
+            "head.running_std",
+            "num_batches_tracked",
+            "xbm.memory_count",
+        ] {
+            assert!(is_buffer(name), "{name}");
+        }
+        for name in [
+            "memory_bank.weight",
+            "running_shoes.bias",
+            "weight",
+            "head.memory",
+        ] {
+            assert!(!is_buffer(name), "{name}");
+        }
+    }
+}

@@ -191,8 +191,14 @@ impl LargeMarginSoftmax {
                 );
             }
         }
+        let (n, classes) = (x.dim(0)?, weight.dim(0)?);
+        if u32::try_from(n * classes).is_err() {
+            bail!(
+                "{}: {n} items by {classes} classes are more logits than it can index",
+                LargeMarginSoftmaxConfig::OP
+            );
+        }
         let logits = phiz_kernels::linear(&x, &weight, None)?;
-        let (n, classes) = logits.dims2()?;
         let own = weight.index_select(&indices(labels.clone(), &x)?, 0)?;
         let c =
             (normalize_last_dim(&x.contiguous()?)? * normalize_last_dim(&own)?)?.sum(D::Minus1)?;
