@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use phiz_eval::{
-    BootstrapConfig, PairClusters, cluster_weights, delong, delong_test, paired_differences,
-    paired_verification,
+    BootstrapConfig, Embeddings, EvaluateOptions, PairClusters, Protocol, VerificationConfig,
+    cluster_weights, delong, delong_test, evaluate, paired_differences, paired_verification,
+    verify_all_pairs,
 };
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -164,4 +165,54 @@ proptest! {
         prop_assert!((test.difference + back.difference).abs() < 1e-15);
         prop_assert!((test.standard_error - back.standard_error).abs() < 1e-15);
     }
+}
+
+/// Where labels are not identities, verification draws the identities that stand beside them.
+#[test]
+fn expressions_are_resampled_by_person() {
+    let n = 120u32;
+    let people: Vec<u32> = (0..n).map(|i| i % 12).collect();
+    let expressions: Vec<u32> = (0..n).map(|i| i / 12 % 5).collect();
+    let values = (0..n).flat_map(|i| {
+        let t = f64::from(i) * 2.3;
+        let (p, e) = (f64::from(i % 12), f64::from(i / 12 % 5));
+        [t.sin() + p, t.cos() + 2.0 * e, (1.7 * t).sin() - p].map(|v| v as f32)
+    });
+    let table = Embeddings::new(values.collect(), 3)
+        .unwrap()
+        .with_labels("labels", expressions.clone())
+        .unwrap()
+        .with_labels("identity", people.clone())
+        .unwrap();
+    let options = EvaluateOptions::default();
+    let found = evaluate(&Protocol::VerificationAllPairs, &table, &options).unwrap();
+    assert_eq!(found.protocol["bootstrap"]["unit"], "identity");
+    let by = |clusters: Option<Vec<u32>>| {
+        let config = VerificationConfig {
+            clusters,
+            ..Default::default()
+        };
+        verify_all_pairs(&table, &expressions, &config).unwrap()
+    };
+    let (person, label) = (by(Some(people.clone())), by(None));
+    assert_eq!(found.intervals, person.intervals);
+    assert_eq!(
+        (person.bootstrap_unit, label.bootstrap_unit),
+        ("cluster", "label")
+    );
+    assert_ne!(person.intervals["auc"], label.intervals["auc"]);
+    // The figure itself does not depend on what is drawn, and the band lies round the curve.
+    assert_eq!(person.auc, label.auc);
+    assert!(person.band.len() > 5 && person.band.windows(2).all(|w| w[0].far < w[1].far));
+    for point in &person.band {
+        assert!(point.low <= point.high && point.high <= 1.0);
+    }
+    let short = VerificationConfig {
+        clusters: Some(vec![0; 3]),
+        ..Default::default()
+    };
+    let line = verify_all_pairs(&table, &expressions, &short)
+        .unwrap_err()
+        .to_string();
+    assert_eq!(line, "3 clusters for 120 embeddings");
 }
