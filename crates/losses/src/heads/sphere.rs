@@ -1,14 +1,14 @@
 //! Multiplicative angular margins: SphereFace and large-margin softmax.
 
-use candle::{D, Result, Tensor, bail};
+use candle::{Result, Tensor, bail};
 use candle_nn::Init;
 use phiz_kernels::Real;
-use phiz_kernels::row_loss::{RowLoss, RowValue, cosine_row_loss, dot};
-use phiz_kernels::safe::{norm_last_dim, normalize_last_dim};
+use phiz_kernels::row_loss::{RowLoss, RowValue, cosine_row_loss, dot, row_loss};
+use phiz_kernels::safe::norm_last_dim;
 
 use super::softmax::{CrossEntropy, cross_entropy_row};
 use super::{Batch, HeadConfig, check_positive, cosine_scores, head};
-use crate::ops::{constant, host, indices};
+use crate::ops::{host, indices};
 
 /// `psi(theta) = (-1)^k cos(m theta) - 2k` with `k = floor(m theta / pi)`, and its derivative by the cosine: `cos(m theta)` is the
 /// Chebyshev polynomial `T_m`, whose derivative `m U_(m-1)` has no singularity.
@@ -166,9 +166,38 @@ head! {
     /// Large-margin softmax (Liu et al., ICML 2016): logits `s |x| |w_j| c_j = s x . w_j`, the target's `s |x| |w_y| psi(theta_y)` as in
     /// [`SphereFace`].
     ///
-    /// Parameter `weight` (classes, dim), drawn from N(0, 1). Scores are the inner products. A composition of tensor operations:
-    /// time O(B C D), memory O(B C).
+    /// Parameter `weight` (classes, dim), drawn from N(0, 1). Scores are the inner products. Time O(B C D), memory
+    /// O(B C): the inner products are kept whole.
     LargeMarginSoftmax, LargeMarginSoftmaxConfig, ()
+}
+
+/// A softmax over `s d_j`, the target's `s l psi(theta)` with `cos(theta) = d_y / l`; the row's parameter is `l`, the product of the lengths.
+struct LargeMarginRows {
+    labels: Vec<u32>,
+    scale: f64,
+    multiple: u32,
+}
+
+impl RowLoss for LargeMarginRows {
+    #[inline(always)]
+    fn row<T: Real>(&self, i: usize, lengths: f64, x: &mut [T], _: &mut [T]) -> RowValue {
+        let label = self.labels[i] as usize;
+        let cosine = if lengths > 0.0 {
+            (x[label].to_f64() / lengths).clamp(-1.0, 1.0)
+        } else {
+            0.0
+        };
+        let (value, slope) = psi(cosine, self.multiple);
+        let CrossEntropy { loss, miss } = cross_entropy_row(x, label, self.scale, lengths * value);
+        let s = T::from_f64(self.scale);
+        x.iter_mut().for_each(|g| *g *= s);
+        let by_target = -self.scale * miss;
+        x[label] = T::from_f64(by_target * slope);
+        RowValue {
+            loss,
+            parameter: by_target * (value - cosine * slope),
+        }
+    }
 }
 
 impl LargeMarginSoftmax {
@@ -191,47 +220,16 @@ impl LargeMarginSoftmax {
                 );
             }
         }
-        let (n, classes) = (x.dim(0)?, weight.dim(0)?);
-        if u32::try_from(n * classes).is_err() {
-            bail!(
-                "{}: {n} items by {classes} classes are more logits than it can index",
-                LargeMarginSoftmaxConfig::OP
-            );
-        }
-        let logits = phiz_kernels::linear(&x, &weight, None)?;
         let own = weight.index_select(&indices(labels.clone(), &x)?, 0)?;
-        let c =
-            (normalize_last_dim(&x.contiguous()?)? * normalize_last_dim(&own)?)?.sum(D::Minus1)?;
-        let pieces: Vec<u32> = host(&c)?.into_iter().map(|c| piece(c, margin)).collect();
-        let (mut t, mut t0) = (c.clone(), c.ones_like()?);
-        for _ in 1..margin {
-            let next = (((&c * 2.0)? * &t)? - &t0)?;
-            (t0, t) = (t, next);
-        }
-        let signs = pieces
-            .iter()
-            .map(|k| if k % 2 == 0 { 1.0 } else { -1.0 })
-            .collect();
-        let steps = pieces.iter().map(|&k| -2.0 * f64::from(k)).collect();
-        let psi = ((t * constant(signs, n, &c)?)? + constant(steps, n, &c)?)?;
         let lengths = (norm_last_dim(&x.contiguous()?)? * norm_last_dim(&own)?)?;
-        let positions: Vec<u32> = labels
-            .iter()
-            .enumerate()
-            .map(|(i, &l)| (i * classes) as u32 + l)
-            .collect();
-        let positions = indices(positions, &x)?;
-        let flat = logits.flatten_all()?;
-        let change = ((psi * lengths)? - flat.index_select(&positions, 0)?)?;
-        let logits = (flat
-            .index_add(&positions, &change, 0)?
-            .reshape((n, classes))?
-            * scale)?;
-        let nll = phiz_kernels::log_softmax(&logits)?
-            .flatten_all()?
-            .index_select(&positions, 0)?;
-        let weights = weights.iter().map(|w| -w).collect();
-        (nll * constant(weights, n, &c)?)?.sum_all()
+        let products = phiz_kernels::linear(&x, &weight, None)?;
+        let rows = LargeMarginRows {
+            labels,
+            scale,
+            multiple: margin,
+        };
+        let op = LargeMarginSoftmaxConfig::OP;
+        row_loss(op, &products, Some(&lengths), weights, rows)
     }
 
     fn scores_of(&self, embeddings: &Tensor, weight: &Tensor) -> Result<Tensor> {

@@ -534,3 +534,45 @@ fn meta_classes_cover_the_proxies() {
     few.dedup();
     assert_eq!(few.len(), 3);
 }
+
+#[test]
+fn gradients_vanish_at_the_documented_minimum() -> Result<()> {
+    // Items at their centres; weights of equal length; equal centres.
+    let w = numbers((4, 5), 3, 1.0);
+    let e = w.index_select(&labels(&LABELS), 0)?;
+    let learned = CenterLossConfig {
+        learned: true,
+        ..Default::default()
+    };
+    let (loss, de, dw) = run(&e, &w, |e, w| {
+        CenterLoss::from_centers(w.clone(), learned)?.loss(e, &labels(&LABELS))
+    });
+    assert!(loss == 0.0 && de.iter().chain(&dw).all(|&g| g == 0.0));
+    let unit = phiz_kernels::safe::normalize_last_dim(&w)?;
+    let (loss, _, dw) = run(&e, &unit, |_, w| center_invariant(w));
+    assert!(loss < 1e-30 && dw.iter().all(|g| g.abs() < 1e-15));
+    let equal = w.narrow(0, 0, 1)?.broadcast_as((4, 5))?.contiguous()?;
+    let (loss, _, dw) = run(&e, &equal, |_, w| sparse_centers(w, 2));
+    assert!(loss == 0.0 && dw.iter().all(|&g| g == 0.0));
+    // Two opposite classes, items on them: the largest cosine and the smallest.
+    let w = Tensor::new(&[[3f64, 4.0], [-3.0, -4.0]], cpu())?;
+    let e = Tensor::new(&[[0.6f64, 0.8], [-6.0, -8.0]], cpu())?;
+    for name in [
+        "arcface",
+        "cosface",
+        "normalized-softmax",
+        "proxy-nca",
+        "uniface",
+    ] {
+        let (_, de, dw) = run(&e, &w, |e, w| {
+            let config = serde_json::json!({"scale": 4.0});
+            let head = build::head(name, w, None, &config)?.unwrap();
+            head.loss(e, &labels(&[0, 1]))
+        });
+        assert!(
+            de.iter().chain(&dw).all(|g| g.abs() < 1e-7),
+            "{name} {de:?} {dw:?}"
+        );
+    }
+    Ok(())
+}
