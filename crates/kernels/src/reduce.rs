@@ -68,6 +68,32 @@ pub(crate) fn sum<T: Real>(x: &[T]) -> T {
     )
 }
 
+/// The largest element, NaN if there is one, in lanes.
+#[inline(always)]
+pub(crate) fn largest<T: Real>(x: &[T]) -> T {
+    let mut best = [T::NEG_INFINITY; LANES];
+    let (whole, rest) = x.as_chunks::<LANES>();
+    let mut last = [T::NEG_INFINITY; LANES];
+    last[..rest.len()].copy_from_slice(rest);
+    for chunk in whole.iter().chain(std::iter::once(&last)) {
+        for l in 0..LANES {
+            // A NaN takes the place of everything; once there, it stays.
+            let keeps = (best[l] >= chunk[l]) | best[l].is_nan();
+            best[l] = if keeps { best[l] } else { chunk[l] };
+        }
+    }
+    let mut top = T::NEG_INFINITY;
+    for v in best {
+        if v > top || v.is_nan() {
+            top = v;
+        }
+        if top.is_nan() {
+            break;
+        }
+    }
+    top
+}
+
 /// The sum of products of two slices of equal length.
 #[inline(always)]
 pub(crate) fn dot<T: Real>(x: &[T], y: &[T]) -> T {
@@ -111,4 +137,24 @@ pub(crate) fn channels<T: Real>(maps: &[T], channels: usize, pixels: usize) -> V
             total
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_is_found_anywhere_and_not_a_number_wins() {
+        for len in [1, 2, 31, 32, 33, 64, 100] {
+            for at in 0..len {
+                let mut x: Vec<f32> = (0..len).map(|i| -1.0 - (i * 7 % 13) as f32).collect();
+                assert!(largest(&x) < 0.0);
+                x[at] = 2.0;
+                assert_eq!(largest(&x), 2.0);
+                x[len - 1 - at] = f32::NAN;
+                assert!(largest(&x).is_nan(), "{len} {at}");
+            }
+            assert_eq!(largest(&vec![f64::NEG_INFINITY; len]), f64::NEG_INFINITY);
+        }
+    }
 }

@@ -99,31 +99,17 @@ pub(crate) fn check(op: &'static str, x: &Tensor) -> Result<()> {
     cpu::not_empty(op, "input", x)
 }
 
-/// The largest element; NaN if there is one.
-#[inline(always)]
-pub(crate) fn largest<T: Real>(x: &[T]) -> T {
-    let mut best = T::NEG_INFINITY;
-    for &v in x {
-        if v > best || v.is_nan() {
-            best = v;
-        }
-        if best.is_nan() {
-            return best;
-        }
-    }
-    best
-}
-
 /// `log(sum(exp(x)))` without overflow; negative infinity when every element is.
 #[inline(always)]
 pub(crate) fn log_sum_exp<T: Real>(x: &[T]) -> T {
-    let top = largest(x);
+    let top = crate::reduce::largest(x);
     if top.is_infinite() || top.is_nan() {
         return top;
     }
-    let mut sum = T::ZERO;
-    for &v in x {
-        sum += (v - top).exp();
-    }
+    let sum = crate::reduce::lanes(
+        x.len(),
+        #[inline(always)]
+        |i| (x[i] - top).exp(),
+    );
     top + sum.ln()
 }

@@ -2,7 +2,7 @@
 
 use super::elementwise::composed_sqrt;
 use crate::cpu::Real;
-use crate::rows::{self, Kind, RowFn, largest};
+use crate::rows::{self, Kind, RowFn};
 use candle::shape::Dim;
 use candle::{D, Result, Tensor};
 
@@ -220,7 +220,7 @@ impl RowFn for Max {
     #[inline(always)]
     fn forward<T: Real>(x: &[T], out: &mut [T]) {
         if let [out] = out {
-            *out = largest(x);
+            *out = crate::reduce::largest(x);
         }
     }
 
