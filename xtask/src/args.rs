@@ -159,7 +159,7 @@ pub enum DataCommand {
 /// Arguments of `reproduce`.
 #[derive(Debug, Args)]
 pub struct ReproduceArgs {
-    /// Table: fer-ablation or orl-open-set
+    /// Table: fer-ablation, orl-open-set or losses-orl
     pub name: String,
     /// Number of seeds for each row, from 0
     #[arg(long, default_value_t = 3)]

@@ -4,8 +4,12 @@
 //! `config.toml` of a run shows every choice that was made and a mistyped key can be told from
 //! a rarely used one.
 
+use std::collections::BTreeMap;
+
 use phiz_data::{Augment, Fit, Transform};
 use serde::{Deserialize, Serialize};
+
+use crate::Result;
 
 /// Everything that makes a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +29,8 @@ pub struct Config {
     pub sampling: SamplingConfig,
     /// What is minimised.
     pub objective: ObjectiveConfig,
+    /// A loss chosen by name, minimised beside the objective.
+    pub loss: LossConfig,
     /// How it is minimised.
     pub train: TrainConfig,
 }
@@ -240,6 +246,62 @@ pub enum Metric {
     TupletFixed,
     /// Generalised adaptive (N+M)-tuplet clusters.
     TupletAdaptive,
+}
+
+/// A loss chosen by name: `weight` times the loss `name` with its `settings`, over the tuples that `miner` finds.
+///
+/// Naming another loss or miner gives its settings their defaults; a setting that it does not have is an error.
+///
+/// ```
+/// # fn main() -> phiz_recipes::Result<()> {
+/// let config = phiz_recipes::named("metric")?
+///     .set("loss.name=contrastive")?
+///     .set("loss.settings.neg_margin=0.8")?;
+/// assert_eq!(config.loss.settings["pos_margin"], 0.0);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LossConfig {
+    /// Which loss; `none` for none. [`loss_and_miner_names`](crate::loss_and_miner_names) lists them.
+    pub name: String,
+    /// Weight of the loss.
+    pub weight: f64,
+    /// Which miner chooses the loss's tuples; `none`: it takes all.
+    pub miner: String,
+    /// Hyper-parameters of the loss, under the names of its configuration in `phiz-losses`.
+    pub settings: BTreeMap<String, f64>,
+    /// Hyper-parameters of the miner, under the names of its configuration in `phiz-mining`.
+    pub mining: BTreeMap<String, f64>,
+}
+
+impl Default for LossConfig {
+    /// No loss beside the objective.
+    fn default() -> Self {
+        Self {
+            name: crate::losses::NONE.to_string(),
+            weight: 1.0,
+            miner: crate::losses::NONE.to_string(),
+            settings: BTreeMap::new(),
+            mining: BTreeMap::new(),
+        }
+    }
+}
+
+impl LossConfig {
+    /// A loss and a miner with their defaults; `none` for no miner.
+    ///
+    /// # Errors
+    /// When there is no loss or miner of that name; the message lists those there are.
+    pub fn of(name: &str, miner: &str) -> Result<Self> {
+        Ok(Self {
+            name: name.to_string(),
+            miner: miner.to_string(),
+            settings: crate::losses::loss_settings(name)?,
+            mining: crate::losses::miner_settings(miner)?,
+            ..Self::default()
+        })
+    }
 }
 
 /// How the objective is minimised.

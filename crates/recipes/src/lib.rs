@@ -27,6 +27,7 @@ mod config;
 mod device;
 mod error;
 mod judge;
+mod losses;
 mod named;
 mod network;
 mod objective;
@@ -39,12 +40,13 @@ mod source;
 
 pub use baselines::{BaselineError, Fisherfaces, centred_pixels};
 pub use config::{
-    Backbone, Branches, Config, DataConfig, Head, ImageConfig, Metric, ModelConfig,
+    Backbone, Branches, Config, DataConfig, Head, ImageConfig, LossConfig, Metric, ModelConfig,
     ObjectiveConfig, OptimizerKind, Sampling, SamplingConfig, ScheduleKind, Split, TrainConfig,
 };
 pub use device::open_device;
 pub use error::{Error, ErrorKind, Result};
 pub use judge::{Verdict, embed, judge, judge_embeddings, protocols};
+pub use losses::loss_and_miner_names;
 pub use named::{NAMED, Named, named};
 pub use network::{Judged, Network, Outputs};
 pub use plan::{Plan, PlannedBatch};

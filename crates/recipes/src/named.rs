@@ -13,11 +13,12 @@
 //! | `triplet` | balanced by class | softmax + batch-hard triplets | two |
 //! | `softmax` | shuffled | softmax alone | one |
 //! | `identity` | shuffled | ArcFace on an IResNet-18 for small images | one |
+//! | `metric` | balanced by class | the loss of the `[loss]` section on the same network | one |
 
 use phiz_data::{Augment, Fit};
 
 use crate::config::{
-    Backbone, Branches, Config, DataConfig, Head, ImageConfig, Metric, ModelConfig,
+    Backbone, Branches, Config, DataConfig, Head, ImageConfig, LossConfig, Metric, ModelConfig,
     ObjectiveConfig, OptimizerKind, Sampling, SamplingConfig, ScheduleKind, Split, TrainConfig,
 };
 use crate::{Error, Result};
@@ -91,6 +92,11 @@ pub const NAMED: &[Named] = &[
         name: "identity",
         summary: "identity embedding with an ArcFace head",
         change: identity,
+    },
+    Named {
+        name: "metric",
+        summary: "identity embedding with any loss and miner by name (`loss.name`, `loss.miner`)",
+        change: metric,
     },
 ];
 
@@ -187,6 +193,7 @@ fn expression_base() -> Config {
             reference_distance: 1.0,
             normalize: true,
         },
+        loss: LossConfig::default(),
         train: TrainConfig {
             epochs: 20.0,
             lr: 0.003,
@@ -243,4 +250,21 @@ fn identity(c: &mut Config) {
     c.train.warmup_epochs = 5.0;
     c.train.optimizer = OptimizerKind::Sgd;
     c.train.weight_decay = 5e-4;
+}
+
+/// The data and network of `identity`, batches of 25 classes with four images each, and one metric loss alone.
+///
+/// The optimiser is AdamW, whose steps do not depend on how large a loss's gradients happen to be: losses are compared, not
+/// the luck of their scale.
+fn metric(c: &mut Config) {
+    identity(c);
+    c.sampling.kind = Sampling::Balanced;
+    c.sampling.per_class = 4;
+    c.objective.head = Head::Linear;
+    c.objective.softmax_weight = 0.0;
+    c.train.optimizer = OptimizerKind::Adamw;
+    c.train.lr = 0.002;
+    c.train.weight_decay = 0.05;
+    // The defaults of the multi-similarity loss; `of` fails on unknown names only.
+    c.loss = LossConfig::of("multi-similarity", "none").unwrap_or_default();
 }

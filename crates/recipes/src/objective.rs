@@ -10,11 +10,12 @@ use phiz_losses::{
     tuplet_clusters_report,
 };
 use phiz_mining::{
-    TupletConfig, Tuplets, batch_hard, mine_positives, n_pair_tuplets, random_positives,
+    Draw, TupletConfig, Tuplets, batch_hard, mine_positives, n_pair_tuplets, random_positives,
 };
 use phiz_train::{StepOutput, Streams};
 
 use crate::config::{Config, Metric, ObjectiveConfig};
+use crate::losses::Chosen;
 use crate::network::Network;
 use crate::plan::{PlannedBatch, tuplet_config};
 use crate::{Error, Result};
@@ -27,6 +28,8 @@ pub(crate) struct Objective {
     mining_from_step: u64,
     ramp_steps: f64,
     adaptive: Option<AdaptiveTupletClusters>,
+    chosen: Option<Chosen>,
+    chosen_weight: f64,
     streams: Streams,
 }
 
@@ -54,6 +57,8 @@ impl Objective {
             mining_from_step: (config.sampling.mining_after * steps_per_epoch).round() as u64,
             ramp_steps: objective.metric_ramp * steps_per_epoch,
             adaptive,
+            chosen: Chosen::new(&config.loss)?,
+            chosen_weight: config.loss.weight,
             streams: Streams::new(config.seed),
         })
     }
@@ -74,14 +79,11 @@ impl Objective {
         let mut note = |name: &str, value: f64| metrics.push((name.to_string(), value));
 
         let softmax = cross_entropy(&out.logits, &targets, self.config.label_smoothing)?;
-        note(
-            "softmax",
-            f64::from(softmax.to_dtype(candle::DType::F32)?.to_scalar::<f32>()?),
-        );
+        note("softmax", scalar(&softmax)?);
         note("batch_accuracy", accuracy(&out.logits, labels)?);
         let mut loss = (softmax * self.config.softmax_weight)?;
 
-        if self.config.metric != Metric::None {
+        if self.config.metric != Metric::None || self.chosen.is_some() {
             let embedding = self.measured(&out.metric_embedding)?;
             let spread = embedding_std(&embedding.detach())?;
             note("embedding_std", spread);
@@ -94,12 +96,21 @@ impl Objective {
                     samples: labels.len(),
                 });
             }
-            let metric = self.metric(step, &embedding, labels, planned, &mut note)?;
-            note(
-                "metric",
-                f64::from(metric.to_dtype(candle::DType::F32)?.to_scalar::<f32>()?),
-            );
-            loss = (loss + (metric * self.metric_weight(step))?)?;
+            if self.config.metric != Metric::None {
+                let metric = self.metric(step, &embedding, labels, planned, &mut note)?;
+                note("metric", scalar(&metric)?);
+                loss = (loss + (metric * self.metric_weight(step))?)?;
+            }
+            if let Some(chosen) = &self.chosen {
+                // As the network gives it: each loss knows what it measures.
+                let draw = Draw::new(self.streams.seed("miner"), step);
+                let (value, tuples) = chosen.loss(&out.metric_embedding, labels, draw)?;
+                note("loss", scalar(&value)?);
+                if let Some(tuples) = tuples {
+                    note("tuples", tuples as f64);
+                }
+                loss = (loss + (value * self.chosen_weight)?)?;
+            }
         }
         Ok(StepOutput {
             loss,
@@ -208,6 +219,12 @@ impl Objective {
         note("drop_rate", stats.drop_rate());
         Ok(tuplets)
     }
+}
+
+fn scalar(value: &Tensor) -> Result<f64> {
+    Ok(f64::from(
+        value.to_dtype(candle::DType::F32)?.to_scalar::<f32>()?,
+    ))
 }
 
 fn accuracy(logits: &Tensor, labels: &[u32]) -> Result<f64> {

@@ -71,7 +71,16 @@ impl Config {
 
     /// This configuration with the values of `table` in the place of its own.
     fn overlaid(&self, table: &Table) -> Result<Config> {
-        let mut base = Table::try_from(self).map_err(|error| Error::config(error.to_string()))?;
+        let mut start = self.clone();
+        // Another loss or miner brings settings of its own.
+        let named = |key: &str| table.get("loss")?.get(key)?.as_str();
+        if let Some(name) = named("name").filter(|name| *name != self.loss.name) {
+            start.loss.settings = crate::losses::loss_settings(name)?;
+        }
+        if let Some(miner) = named("miner").filter(|miner| *miner != self.loss.miner) {
+            start.loss.mining = crate::losses::miner_settings(miner)?;
+        }
+        let mut base = Table::try_from(start).map_err(|error| Error::config(error.to_string()))?;
         let known = dotted_keys(&base);
         merge(&mut base, table, "", &known)?;
         let config: Config = base
@@ -176,8 +185,11 @@ impl Config {
             1e15,
         )?;
         within("train.log_every", train.log_every as f64, 1.0, 1e15)?;
+        within("loss.weight", self.loss.weight, 0.0, 1e6)?;
+        let chosen = crate::losses::Chosen::new(&self.loss)?;
         if objective.softmax_weight == 0.0
             && (objective.metric == Metric::None || objective.metric_weight == 0.0)
+            && (chosen.is_none() || self.loss.weight == 0.0)
         {
             return Err(Error::config(
                 "`objective.softmax_weight` is 0 and there is no metric loss: nothing would be trained",
@@ -363,6 +375,34 @@ mod tests {
         assert_eq!(error, "`data.fold` is 3; expected 0 to 2");
         let error = base().set("sampling.kind=shuffle").unwrap_err().to_string();
         assert!(error.contains("works on tuplets"), "{error}");
+    }
+
+    #[test]
+    fn a_loss_by_name_brings_its_settings() {
+        let config = crate::named("metric").unwrap();
+        let config = config.set("loss.name=nt-xent").unwrap();
+        assert_eq!(
+            config.loss.settings.keys().collect::<Vec<_>>(),
+            ["temperature"]
+        );
+        let config = config.set("loss.settings.temperature=1").unwrap();
+        assert_eq!(config.loss.settings["temperature"], 1.0);
+        // Naming the same loss again keeps what was set.
+        let config = config.set("loss.name=nt-xent").unwrap();
+        assert_eq!(config.loss.settings["temperature"], 1.0);
+        let error = config.set("loss.settings.margin=1").unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("unknown key `loss.settings.margin`"),
+            "{error}"
+        );
+        let error = config.set("loss.miner=semihard").unwrap_err().to_string();
+        assert!(error.contains("did you mean `semi-hard`?"), "{error}");
+        let config = config.set("loss.miner=semi-hard").unwrap();
+        assert_eq!(config.loss.mining["margin"], 0.2);
+        let error = config.set("loss.name=none").unwrap_err().to_string();
+        assert!(error.contains("nothing would be trained"), "{error}");
     }
 
     #[test]

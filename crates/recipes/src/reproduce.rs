@@ -24,7 +24,7 @@ use crate::{Error, Result};
 /// What to reproduce.
 #[derive(Debug, Clone)]
 pub struct Reproduction {
-    /// Name of the table: `fer-ablation` or `orl-open-set`.
+    /// Name of the table: `fer-ablation`, `orl-open-set` or `losses-orl`.
     pub name: String,
     /// Number of seeds for each row, from 0.
     pub seeds: u64,
@@ -87,6 +87,8 @@ enum Make {
         before: &'static [&'static str],
         then: &'static [&'static str],
     },
+    /// Train the metric recipe on ORL with these settings.
+    Loss(&'static [&'static str]),
     /// Raw pixels, each image's own mean removed.
     CentredPixels,
     /// Fisherfaces fitted on the training part.
@@ -126,6 +128,29 @@ const TABLES: &[Plan] = &[
                     then: FINE_TUNE,
                 },
             ),
+        ],
+    },
+    Plan {
+        name: "losses-orl",
+        caption: "ORL, open set, by loss: one network, one budget (240 steps of 25 people or mirrored people with 4 images each, AdamW), \
+                  every loss at its published defaults unless the row says otherwise; fitted on s1..s20, judged on all pairs of \
+                  the 200 images of s21..s40.",
+        metrics: &["auc", "eer", "tar@far=1e-2", "rank1"],
+        rows: &[
+            ("multi-similarity", Make::Loss(&[])),
+            (
+                "multi-similarity-mined",
+                Make::Loss(&["loss.miner=multi-similarity"]),
+            ),
+            ("contrastive", Make::Loss(&["loss.name=contrastive"])),
+            ("nt-xent", Make::Loss(&["loss.name=nt-xent"])),
+            ("dcl", Make::Loss(&["loss.name=dcl"])),
+            ("sup-con", Make::Loss(&["loss.name=sup-con"])),
+            (
+                "softmax",
+                Make::Loss(&["loss.name=none", "objective.softmax_weight=1"]),
+            ),
+            ("centred-pixels", Make::CentredPixels),
         ],
     },
 ];
@@ -264,6 +289,7 @@ fn trained(
             config
         }
         Make::Recipe(recipe, changes) => config(recipe, changes, None)?,
+        Make::Loss(changes) => config("metric", &[ORL, changes].concat(), None)?,
         Make::Pretrained {
             recipe,
             before,
