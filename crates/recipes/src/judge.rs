@@ -171,7 +171,9 @@ fn embed_part(
         )?;
         let (embedding, scores) = forward(&network, &images, run.config.image.test_flip)?;
         values.extend(embedding.flatten_all()?.to_vec1::<f32>()?);
-        logits.extend(scores.flatten_all()?.to_vec1::<f32>()?);
+        if let Some(scores) = scores {
+            logits.extend(scores.flatten_all()?.to_vec1::<f32>()?);
+        }
     }
     let mut embeddings = Embeddings::new(values, run.config.model.embedding_dim)?.with_ids(
         indices
@@ -197,17 +199,23 @@ fn embed_part(
     };
     Ok(match known {
         // The labels are the classes that were learned, so the logits can be judged.
-        Some(labels) => embeddings
-            .with_labels("labels", labels)?
-            .with_names("labels", run.classes.clone())
-            .with_logits(logits, run.classes.len())?,
+        Some(labels) => {
+            let embeddings = embeddings
+                .with_labels("labels", labels)?
+                .with_names("labels", run.classes.clone());
+            if logits.is_empty() {
+                embeddings
+            } else {
+                embeddings.with_logits(logits, run.classes.len())?
+            }
+        }
         None => embeddings
             .with_labels("labels", pick(dataset.labels().codes(target)?, indices))?
             .with_names("labels", dataset.labels().names(target)?.to_vec()),
     })
 }
 
-fn forward(network: &Network, images: &Tensor, mirrored: bool) -> Result<(Tensor, Tensor)> {
+fn forward(network: &Network, images: &Tensor, mirrored: bool) -> Result<(Tensor, Option<Tensor>)> {
     let seen = network.judge(images)?;
     if !mirrored {
         return Ok((seen.embedding, seen.logits));
@@ -220,10 +228,11 @@ fn forward(network: &Network, images: &Tensor, mirrored: bool) -> Result<(Tensor
     )?;
     let mirror = network.judge(&images.index_select(&backwards, 3)?)?;
     let mean = |a: &Tensor, b: &Tensor| -> Result<Tensor> { Ok(((a + b)? * 0.5)?) };
-    Ok((
-        mean(&seen.embedding, &mirror.embedding)?,
-        mean(&seen.logits, &mirror.logits)?,
-    ))
+    let logits = match (&seen.logits, &mirror.logits) {
+        (Some(a), Some(b)) => Some(mean(a, b)?),
+        _ => None,
+    };
+    Ok((mean(&seen.embedding, &mirror.embedding)?, logits))
 }
 
 fn pick<T: Copy>(values: &[T], indices: &[usize]) -> Vec<T> {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use candle::Tensor;
-use phiz_losses::{Batch, MetricLoss};
+use candle::{DType, Device, Tensor};
+use candle_nn::{VarBuilder, VarMap};
+use phiz_losses::{Batch, Head, MetricLoss};
 use phiz_mining::{Comparison, Draw, Measure, Mined, Miner};
 
 use crate::overlay::nearest;
@@ -35,7 +36,16 @@ impl Number for usize {
         self as f64
     }
     fn of(value: f64) -> Option<Self> {
-        (value >= 0.0 && value < 1e9 && value.fract() == 0.0).then_some(value as usize)
+        ((0.0..1e9).contains(&value) && value.fract() == 0.0).then_some(value as usize)
+    }
+}
+
+impl Number for u32 {
+    fn number(self) -> f64 {
+        f64::from(self)
+    }
+    fn of(value: f64) -> Option<Self> {
+        ((0.0..1e9).contains(&value) && value.fract() == 0.0).then_some(value as u32)
     }
 }
 
@@ -89,6 +99,60 @@ const LOSSES: &[Entry<dyn MetricLoss>] = entries! { dyn MetricLoss;
     "sup-con" => phiz_losses::SupCon [temperature],
 };
 
+type BuildHead = fn(&Settings, usize, usize, VarBuilder) -> Result<Box<dyn Head>>;
+
+/// A loss with class weights of its own.
+struct HeadEntry {
+    name: &'static str,
+    defaults: fn() -> Settings,
+    build: BuildHead,
+}
+
+/// Entries of heads: name, type, type of its configuration, and the fields that are settings.
+macro_rules! heads {
+    ($($name:literal => $head:ident, $config:ident [$($field:ident),*]),* $(,)?) => {
+        &[$(HeadEntry {
+            name: $name,
+            #[allow(unused_variables, reason = "some have no settings")]
+            defaults: || {
+                let start = phiz_losses::$config::default();
+                BTreeMap::from([$((stringify!($field).to_string(), Number::number(start.$field))),*])
+            },
+            #[allow(unused_variables, reason = "some have no settings")]
+            build: |settings, dim, classes, vb| {
+                #[allow(unused_mut, reason = "some have no settings")]
+                let mut config = phiz_losses::$config::default();
+                $(config.$field = read(settings, stringify!($field))?;)*
+                Ok(Box::new(phiz_losses::$head::new(dim, classes, config, vb)?))
+            },
+        }),*]
+    };
+}
+
+/// Losses that compare with learned vectors of the classes trained on.
+const HEADS: &[HeadEntry] = heads! {
+    "adaface" => AdaFace, AdaFaceConfig [scale, margin, concentration, momentum],
+    "arc-negative-face" => ArcNegativeFace, ArcNegativeFaceConfig [scale, margin, height, width],
+    "arcface" => ArcFace, ArcFaceConfig [scale, margin],
+    "circle-head" => CircleHead, CircleHeadConfig [scale, margin],
+    "combined-margin" => CombinedMargin, CombinedMarginConfig [scale, angular, additive],
+    "cosface" => CosFace, CosFaceConfig [scale, margin],
+    "curricularface" => CurricularFace, CurricularFaceConfig [scale, margin, momentum],
+    "elasticface" => ElasticFace, ElasticFaceConfig [scale, margin, deviation],
+    "large-margin-softmax" => LargeMarginSoftmax, LargeMarginSoftmaxConfig [scale, margin],
+    "magface" => MagFace, MagFaceConfig [scale, pull],
+    "mv-softmax" => MvSoftmax, MvSoftmaxConfig [scale, margin, emphasis],
+    "normalized-softmax" => NormalizedSoftmax, NormalizedSoftmaxConfig [temperature],
+    "p2s-grad" => P2sGrad, P2sGradConfig [],
+    "proxy-anchor" => ProxyAnchor, ProxyAnchorConfig [margin, scale],
+    "proxy-nca" => ProxyNca, ProxyNcaConfig [scale],
+    "soft-triple" => SoftTriple, SoftTripleConfig [scale, softness, margin, centers],
+    "sphereface" => SphereFace, SphereFaceConfig [scale, margin],
+    "sphereface2" => SphereFace2, SphereFace2Config [scale, margin, balance, power],
+    "subcenter-arcface" => SubCenterArcFace, SubCenterArcFaceConfig [scale, margin, centers],
+    "uniface" => UniFace, UniFaceConfig [scale, margin, negatives, lift],
+};
+
 const MINERS: &[Entry<dyn Miner>] = entries! { dyn Miner;
     "angular" => phiz_mining::AngularMiner [angle],
     "batch-easy-hard" => phiz_mining::BatchEasyHardMiner [],
@@ -102,22 +166,30 @@ const MINERS: &[Entry<dyn Miner>] = entries! { dyn Miner;
     "uniform-histogram" => phiz_mining::UniformHistogramMiner [bins, positive_per_bin, negative_per_bin],
 };
 
-fn find<'t, T: ?Sized>(what: &str, name: &str, table: &'t [Entry<T>]) -> Result<&'t Entry<T>> {
-    table
+/// The place of a name in a list of names.
+fn find(what: &str, name: &str, names: &[&'static str]) -> Result<usize> {
+    names
         .iter()
-        .find(|entry| entry.name == name)
+        .position(|known| *known == name)
         .ok_or_else(|| {
-            let names: Vec<&str> = std::iter::once(NONE)
-                .chain(table.iter().map(|entry| entry.name))
-                .collect();
-            let hint = nearest(name, names.iter().copied())
+            let known: Vec<&str> = std::iter::once(NONE).chain(names.iter().copied()).collect();
+            let hint = nearest(name, known.iter().copied())
                 .map(|near| format!(" (did you mean `{near}`?)"))
                 .unwrap_or_default();
             Error::config(format!(
                 "unknown {what} `{name}`{hint}; there are: {}",
-                names.join(", ")
+                known.join(", ")
             ))
         })
+}
+
+/// Names of all losses, those with class weights last, and of all miners that a recipe can hold.
+pub fn loss_and_miner_names() -> (Vec<&'static str>, Vec<&'static str>) {
+    let losses = LOSSES.iter().map(|entry| entry.name);
+    (
+        losses.chain(HEADS.iter().map(|entry| entry.name)).collect(),
+        MINERS.iter().map(|entry| entry.name).collect(),
+    )
 }
 
 /// Every setting of a loss with its default; nothing for [`NONE`].
@@ -125,7 +197,11 @@ pub(crate) fn loss_settings(name: &str) -> Result<Settings> {
     if name == NONE {
         return Ok(Settings::new());
     }
-    Ok((find("loss", name, LOSSES)?.defaults)())
+    let at = find("loss", name, &loss_and_miner_names().0)?;
+    Ok(match at.checked_sub(LOSSES.len()) {
+        None => (LOSSES[at].defaults)(),
+        Some(at) => (HEADS[at].defaults)(),
+    })
 }
 
 /// Every setting of a miner with its default; nothing for [`NONE`].
@@ -133,37 +209,54 @@ pub(crate) fn miner_settings(name: &str) -> Result<Settings> {
     if name == NONE {
         return Ok(Settings::new());
     }
-    Ok((find("miner", name, MINERS)?.defaults)())
+    Ok((MINERS[find("miner", name, &loss_and_miner_names().1)?].defaults)())
 }
 
-/// Names of all losses and of all miners that a recipe can hold.
-pub fn loss_and_miner_names() -> (Vec<&'static str>, Vec<&'static str>) {
-    (
-        LOSSES.iter().map(|entry| entry.name).collect(),
-        MINERS.iter().map(|entry| entry.name).collect(),
-    )
+/// Whether a loss and its miner can be built: names, settings, and what the loss itself says of them.
+pub(crate) fn check(config: &crate::config::LossConfig) -> Result<()> {
+    let vars = VarMap::new();
+    let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+    Chosen::new(config, 2, 2, &vb).map(|_| ())
+}
+
+enum Kind {
+    Tuples(Box<dyn MetricLoss>),
+    Classes(Box<dyn Head>),
 }
 
 /// A loss chosen by name, with the miner that goes before it.
 pub(crate) struct Chosen {
-    loss: Box<dyn MetricLoss>,
+    loss: Kind,
     miner: Option<Box<dyn Miner>>,
     measure: Measure,
 }
 
 impl Chosen {
     /// The loss and miner of a recipe; nothing where it names none.
-    pub fn new(config: &crate::config::LossConfig) -> Result<Option<Chosen>> {
+    pub fn new(
+        config: &crate::config::LossConfig,
+        dim: usize,
+        classes: usize,
+        vb: &VarBuilder,
+    ) -> Result<Option<Chosen>> {
         if config.name == NONE {
             return Ok(None);
         }
-        let loss = (find("loss", &config.name, LOSSES)?.build)(&config.settings)?;
+        let at = find("loss", &config.name, &loss_and_miner_names().0)?;
+        let loss = match at.checked_sub(LOSSES.len()) {
+            None => Kind::Tuples((LOSSES[at].build)(&config.settings)?),
+            Some(at) => Kind::Classes((HEADS[at].build)(
+                &config.settings,
+                dim,
+                classes,
+                vb.clone(),
+            )?),
+        };
         let miner = if config.miner == NONE {
             None
         } else {
-            Some((find("miner", &config.miner, MINERS)?.build)(
-                &config.mining,
-            )?)
+            let at = find("miner", &config.miner, &loss_and_miner_names().1)?;
+            Some((MINERS[at].build)(&config.mining)?)
         };
         // The miner of the multi-similarity loss is defined on cosines, the others on distances of unit vectors.
         let measure = match config.miner.as_str() {
@@ -177,32 +270,47 @@ impl Chosen {
         }))
     }
 
-    /// The loss of a batch, and how many tuples a miner gave it.
+    /// The loss of a batch, and how many tuples a miner gave it; `targets` are the labels as a tensor.
+    ///
+    /// A loss with class weights takes from a miner how much each item counts.
     pub fn loss(
         &self,
         embeddings: &Tensor,
         labels: &[u32],
+        targets: &Tensor,
         draw: Draw,
     ) -> Result<(Tensor, Option<usize>)> {
-        let Some(miner) = &self.miner else {
-            return Ok((self.loss.forward(&Batch::new(embeddings, labels)?)?, None));
-        };
-        let seen = Comparison::new(&embeddings.detach(), labels)?.measure(self.measure);
-        let (batch, count) = match miner.tuples(&seen, draw)? {
-            Mined::Pairs(pairs) => (Batch::with_pairs(embeddings, &pairs)?, pairs.len()),
-            Mined::Triplets(triplets) => {
-                (Batch::with_triplets(embeddings, &triplets)?, triplets.len())
+        let mined = match &self.miner {
+            None => None,
+            Some(miner) => {
+                let seen = Comparison::new(&embeddings.detach(), labels)?.measure(self.measure);
+                Some(miner.tuples(&seen, draw)?)
             }
         };
-        Ok((self.loss.forward(&batch.label(labels)?)?, Some(count)))
+        let count = mined.as_ref().map(|mined| match mined {
+            Mined::Pairs(pairs) => pairs.len(),
+            Mined::Triplets(triplets) => triplets.len(),
+        });
+        let loss = match (&self.loss, &mined) {
+            (Kind::Classes(head), None) => head.loss(embeddings, targets)?,
+            (Kind::Classes(head), Some(mined)) => {
+                let weights = mined.weights(labels.len(), false)?;
+                head.weighted_loss(embeddings, targets, Some(&weights))?
+            }
+            (Kind::Tuples(loss), None) => loss.forward(&Batch::new(embeddings, labels)?)?,
+            (Kind::Tuples(loss), Some(Mined::Pairs(pairs))) => {
+                loss.forward(&Batch::with_pairs(embeddings, pairs)?.label(labels)?)?
+            }
+            (Kind::Tuples(loss), Some(Mined::Triplets(triplets))) => {
+                loss.forward(&Batch::with_triplets(embeddings, triplets)?.label(labels)?)?
+            }
+        };
+        Ok((loss, count))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use candle::{Device, Tensor};
-    use phiz_mining::Draw;
-
     use super::*;
     use crate::config::LossConfig;
 
@@ -212,13 +320,18 @@ mod tests {
         let e = candle::Var::from_tensor(&Tensor::from_vec(values, (12, 5), &Device::Cpu).unwrap())
             .unwrap();
         let labels: Vec<u32> = (0..12).map(|i| i / 4).collect();
+        let targets = Tensor::new(labels.as_slice(), &Device::Cpu).unwrap();
         let (losses, miners) = loss_and_miner_names();
-        assert!(losses.is_sorted() && miners.is_sorted());
+        assert!(losses[..LOSSES.len()].is_sorted() && losses[LOSSES.len()..].is_sorted());
+        assert!(miners.is_sorted());
         for name in losses {
             for miner in std::iter::once(NONE).chain(miners.iter().copied()) {
                 let config = LossConfig::of(name, miner).unwrap();
-                let chosen = Chosen::new(&config).unwrap().unwrap();
-                let (loss, count) = chosen.loss(&e, &labels, Draw::new(1, 2)).unwrap();
+                check(&config).unwrap();
+                let vars = VarMap::new();
+                let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+                let chosen = Chosen::new(&config, 5, 3, &vb).unwrap().unwrap();
+                let (loss, count) = chosen.loss(&e, &labels, &targets, Draw::new(1, 2)).unwrap();
                 assert!(
                     loss.to_scalar::<f32>().unwrap().is_finite(),
                     "{name} {miner}"
@@ -246,7 +359,7 @@ mod tests {
         );
         let mut config = LossConfig::of("contrastive", "uniform-histogram").unwrap();
         config.mining.insert("bins".to_string(), 2.5);
-        let error = Chosen::new(&config).err().unwrap().to_string();
+        let error = check(&config).unwrap_err().to_string();
         assert!(error.contains("`bins`") && error.contains("2.5"), "{error}");
     }
 }

@@ -31,6 +31,8 @@ enum Trunk {
 enum ClassHead {
     /// The trunk has a classification branch of its own.
     Own,
+    /// No softmax loss is trained, so there are no logits.
+    Absent,
     Linear(Linear),
     ArcFace(ArcFace),
     CosFace(CosFace),
@@ -38,8 +40,8 @@ enum ClassHead {
 
 /// What a training batch becomes.
 pub struct Outputs {
-    /// Class scores (B, classes), margins applied.
-    pub logits: Tensor,
+    /// Class scores (B, classes), margins applied; none where no softmax loss is trained.
+    pub logits: Option<Tensor>,
     /// Embedding for the metric loss (B, D).
     pub metric_embedding: Tensor,
 }
@@ -48,8 +50,9 @@ pub struct Outputs {
 pub struct Judged {
     /// Embedding (B, D), as trained: not scaled to unit length.
     pub embedding: Tensor,
-    /// Class scores (B, classes): logits of a linear head, cosines times the scale of a margin head.
-    pub logits: Tensor,
+    /// Class scores (B, classes): logits of a linear head, cosines times the scale of a margin head; none where no softmax loss
+    /// was trained.
+    pub logits: Option<Tensor>,
 }
 
 impl Network {
@@ -117,6 +120,7 @@ impl Network {
                     "`objective.head`: the expression-net has a linear head of its own, expected \"linear\"",
                 ));
             }
+            _ if objective.softmax_weight == 0.0 => ClassHead::Absent,
             (Head::Linear, _) => ClassHead::Linear(linear(embedding_dim, classes, head_vb)?),
             (Head::Arcface, _) => {
                 let head = ArcFaceConfig {
@@ -146,7 +150,7 @@ impl Network {
             Trunk::Expression(net) => {
                 let out = net.forward_t(images, true)?;
                 return Ok(Outputs {
-                    logits: out.logits,
+                    logits: Some(out.logits),
                     metric_embedding: out.metric_embedding,
                 });
             }
@@ -155,9 +159,10 @@ impl Network {
         };
         let logits = match &self.head {
             ClassHead::Own => return Err(Error::config("this trunk has no classification branch")),
-            ClassHead::Linear(head) => head.forward(&embedding)?,
-            ClassHead::ArcFace(head) => head.forward(&embedding, labels)?,
-            ClassHead::CosFace(head) => head.forward(&embedding, labels)?,
+            ClassHead::Absent => None,
+            ClassHead::Linear(head) => Some(head.forward(&embedding)?),
+            ClassHead::ArcFace(head) => Some(head.forward(&embedding, labels)?),
+            ClassHead::CosFace(head) => Some(head.forward(&embedding, labels)?),
         };
         Ok(Outputs {
             logits,
@@ -175,7 +180,7 @@ impl Network {
                 let out = net.classify(images)?;
                 return Ok(Judged {
                     embedding: out.embedding,
-                    logits: out.logits,
+                    logits: Some(out.logits),
                 });
             }
             Trunk::IResNet(net) => net.forward_seeded(images, false, 0)?,
@@ -185,9 +190,10 @@ impl Network {
         };
         let logits = match &self.head {
             ClassHead::Own => return Err(Error::config("this trunk has no classification branch")),
-            ClassHead::Linear(head) => head.forward(&embedding)?,
-            ClassHead::ArcFace(head) => head.cosine(&embedding)?,
-            ClassHead::CosFace(head) => head.cosine(&embedding)?,
+            ClassHead::Absent => None,
+            ClassHead::Linear(head) => Some(head.forward(&embedding)?),
+            ClassHead::ArcFace(head) => Some(head.cosine(&embedding)?),
+            ClassHead::CosFace(head) => Some(head.cosine(&embedding)?),
         };
         Ok(Judged { embedding, logits })
     }

@@ -34,7 +34,12 @@ pub(crate) struct Objective {
 }
 
 impl Objective {
-    pub fn new(config: &Config, steps_per_epoch: f64, vb: &VarBuilder) -> Result<Objective> {
+    pub fn new(
+        config: &Config,
+        classes: usize,
+        steps_per_epoch: f64,
+        vb: &VarBuilder,
+    ) -> Result<Objective> {
         let objective = &config.objective;
         let adaptive = (objective.metric == Metric::TupletAdaptive)
             .then(|| {
@@ -57,7 +62,12 @@ impl Objective {
             mining_from_step: (config.sampling.mining_after * steps_per_epoch).round() as u64,
             ramp_steps: objective.metric_ramp * steps_per_epoch,
             adaptive,
-            chosen: Chosen::new(&config.loss)?,
+            chosen: Chosen::new(
+                &config.loss,
+                config.model.embedding_dim,
+                classes,
+                &vb.pp("loss"),
+            )?,
             chosen_weight: config.loss.weight,
             streams: Streams::new(config.seed),
         })
@@ -78,10 +88,15 @@ impl Objective {
         let mut metrics = Vec::new();
         let mut note = |name: &str, value: f64| metrics.push((name.to_string(), value));
 
-        let softmax = cross_entropy(&out.logits, &targets, self.config.label_smoothing)?;
-        note("softmax", scalar(&softmax)?);
-        note("batch_accuracy", accuracy(&out.logits, labels)?);
-        let mut loss = (softmax * self.config.softmax_weight)?;
+        let mut loss = match &out.logits {
+            Some(logits) => {
+                let softmax = cross_entropy(logits, &targets, self.config.label_smoothing)?;
+                note("softmax", scalar(&softmax)?);
+                note("batch_accuracy", accuracy(logits, labels)?);
+                (softmax * self.config.softmax_weight)?
+            }
+            None => Tensor::zeros((), out.metric_embedding.dtype(), images.device())?,
+        };
 
         if self.config.metric != Metric::None || self.chosen.is_some() {
             let embedding = self.measured(&out.metric_embedding)?;
@@ -104,7 +119,7 @@ impl Objective {
             if let Some(chosen) = &self.chosen {
                 // As the network gives it: each loss knows what it measures.
                 let draw = Draw::new(self.streams.seed("miner"), step);
-                let (value, tuples) = chosen.loss(&out.metric_embedding, labels, draw)?;
+                let (value, tuples) = chosen.loss(&out.metric_embedding, labels, &targets, draw)?;
                 note("loss", scalar(&value)?);
                 if let Some(tuples) = tuples {
                     note("tuples", tuples as f64);

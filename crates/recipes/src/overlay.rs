@@ -186,10 +186,11 @@ impl Config {
         )?;
         within("train.log_every", train.log_every as f64, 1.0, 1e15)?;
         within("loss.weight", self.loss.weight, 0.0, 1e6)?;
-        let chosen = crate::losses::Chosen::new(&self.loss)?;
+        crate::losses::check(&self.loss)?;
+        let chosen = (self.loss.name != crate::losses::NONE).then_some(self.loss.weight);
         if objective.softmax_weight == 0.0
             && (objective.metric == Metric::None || objective.metric_weight == 0.0)
-            && (chosen.is_none() || self.loss.weight == 0.0)
+            && chosen.is_none_or(|weight| weight == 0.0)
         {
             return Err(Error::config(
                 "`objective.softmax_weight` is 0 and there is no metric loss: nothing would be trained",

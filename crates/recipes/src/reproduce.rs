@@ -146,13 +146,45 @@ const TABLES: &[Plan] = &[
             ("nt-xent", Make::Loss(&["loss.name=nt-xent"])),
             ("dcl", Make::Loss(&["loss.name=dcl"])),
             ("sup-con", Make::Loss(&["loss.name=sup-con"])),
+            ("triplet-batch-hard", Make::Loss(BATCH_HARD)),
             (
                 "softmax",
                 Make::Loss(&["loss.name=none", "objective.softmax_weight=1"]),
             ),
+            (
+                "normalized-softmax",
+                Make::Loss(&["loss.name=normalized-softmax"]),
+            ),
+            ("cosface", Make::Loss(&["loss.name=cosface"])),
+            ("arcface", Make::Loss(&["loss.name=arcface"])),
+            (
+                "arcface-s16",
+                Make::Loss(&["loss.name=arcface", "loss.settings.scale=16"]),
+            ),
+            ("adaface", Make::Loss(&["loss.name=adaface"])),
+            ("magface", Make::Loss(&["loss.name=magface"])),
+            ("curricularface", Make::Loss(&["loss.name=curricularface"])),
+            ("elasticface", Make::Loss(&["loss.name=elasticface"])),
+            ("sphereface2", Make::Loss(&["loss.name=sphereface2"])),
+            (
+                "subcenter-arcface",
+                Make::Loss(&["loss.name=subcenter-arcface"]),
+            ),
+            ("proxy-anchor", Make::Loss(&["loss.name=proxy-anchor"])),
+            ("proxy-nca", Make::Loss(&["loss.name=proxy-nca"])),
+            ("soft-triple", Make::Loss(&["loss.name=soft-triple"])),
             ("centred-pixels", Make::CentredPixels),
         ],
     },
+];
+
+/// The hinge over the hardest triplet of each anchor, in squared distance.
+const BATCH_HARD: &[&str] = &[
+    "loss.name=none",
+    "objective.metric=triplet",
+    "objective.metric_weight=1",
+    "objective.metric_ramp=0",
+    "objective.tau=0.2",
 ];
 
 /// Pre-training on rendered faces: many people, few epochs.

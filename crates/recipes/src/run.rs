@@ -140,7 +140,7 @@ impl Run {
         let vb = parameters.var_builder();
         let network = Network::new(&self.config, self.classes.len(), &vb)?;
         // Parameters of the loss belong to the file as well.
-        let _loss = Objective::new(&self.config, 1.0, &vb)?;
+        let _loss = Objective::new(&self.config, self.classes.len(), 1.0, &vb)?;
         parameters.load_file(&self.folder.join("model.safetensors"))?;
         Ok(network)
     }
@@ -187,7 +187,7 @@ impl Prepared {
         let parameters = Parameters::new(Streams::new(config.seed), DType::F32, device);
         let vb = parameters.var_builder();
         let network = Network::new(config, source.classes.len(), &vb)?;
-        let objective = Objective::new(config, plan.steps_per_epoch(), &vb)?;
+        let objective = Objective::new(config, source.classes.len(), plan.steps_per_epoch(), &vb)?;
         if !config.model.init.is_empty() {
             initialise(&parameters, Path::new(&config.model.init), observer)?;
         }
