@@ -120,7 +120,7 @@ impl Objective {
                 // As the network gives it: each loss knows what it measures.
                 let draw = Draw::new(self.streams.seed("miner"), step);
                 let (value, tuples) = chosen.loss(&out.metric_embedding, labels, &targets, draw)?;
-                note("loss", scalar(&value)?);
+                note("named_loss", scalar(&value)?);
                 if let Some(tuples) = tuples {
                     note("tuples", tuples as f64);
                 }
