@@ -36,7 +36,7 @@ pub struct Measure {
     pub kind: MeasureKind,
     /// Scale embeddings to unit length first (in the p-norm for [`MeasureKind::Lp`], else in the 2-norm).
     pub normalize: bool,
-    /// Raise the result to this power (applied before the loss sees it). Not 0; 1 is none.
+    /// Raise a distance to this power before the loss sees it. Not 0; 1, the only one for a similarity, is none.
     pub power: f64,
 }
 
@@ -96,6 +96,12 @@ impl Measure {
         check_finite("the power of a measure", self.power)?;
         if self.power == 0.0 {
             bail!("the power of a measure must not be 0: every pair would be alike");
+        }
+        if self.is_similarity() && self.power != 1.0 {
+            bail!(
+                "the power of a similarity must be 1, got {}: an even power would lose its sign",
+                self.power
+            );
         }
         if let MeasureKind::Lp(p) = self.kind
             && (p.is_nan() || p < 1.0)

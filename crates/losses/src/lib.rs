@@ -1,13 +1,36 @@
 //! Metric losses and margin heads for candle.
 //!
-//! A loss takes embeddings (B, D) in f32 or f64 and plain index tuples from [`phiz_mining`], and gives a scalar. Each has a
-//! `*_report` twin that also says what to log (how many hinges were active, mean distances). Heads hold class weights and give
-//! logits for [`cross_entropy`].
+//! There are three kinds:
 //!
-//! Every loss is a handful of candle operations over the whole batch, no custom kernels, so it runs where candle does (the tests
-//! run on the CPU; the choice of active hinges is made on the host). A batch without a valid tuple gives
-//! exactly 0 with zero gradients; a hinge at its corner has gradient 0; equal embeddings, zero embeddings and cosines of 1 have
-//! finite gradients; a NaN in an embedding that takes part comes out as a NaN loss.
+//! - **Pair and triplet losses** ([`MetricLoss`]) compare the embeddings (B, D) of a [`Batch`] with one another, or with a reference
+//!   set, by their labels. Value and gradient are one operation on the B x B matrix in blocks of rows: no list of pairs, no B^3,
+//!   the same bytes for any number of threads. f32 and f64; f16 and bf16 are computed in f32. A [`Measure`] says what is
+//!   compared, a [`Reducer`] how terms become a scalar; explicit tuples from [`phiz_mining`] are taken as well.
+//! - **Tuplet losses** take index tuples from [`phiz_mining`]. Each has a `*_report` twin that also says what to log (how many hinges
+//!   were active, mean distances).
+//! - **Heads** hold class weights and give logits for [`cross_entropy`].
+//!
+//! A batch without a valid tuple gives exactly 0 with zero gradients; a hinge at its corner has gradient 0; equal embeddings, zero
+//! embeddings and cosines of 1 have finite gradients. An embedding that is not finite is an error of a pair loss, which
+//! names its row, and comes out of the others as a NaN.
+//!
+//! ```
+//! use candle::{Device, Tensor, Var};
+//! use phiz_losses::{Batch, MetricLoss, NtXent, TripletMargin};
+//! # fn main() -> candle::Result<()> {
+//! let embeddings = Var::from_tensor(&Tensor::randn(0f32, 1., (6, 8), &Device::Cpu)?)?;
+//! let labels = [7u32, 7, 3, 3, 3, 90_000_000];
+//! // Every triplet of the batch.
+//! let loss = TripletMargin::default().loss(&embeddings, &labels)?;
+//! let gradient = loss.backward()?;
+//! assert_eq!(gradient.get(&embeddings).map(|g| g.dims().to_vec()), Some(vec![6, 8]));
+//! // Against a memory of older embeddings.
+//! let memory = Tensor::randn(0f32, 1., (32, 8), &Device::Cpu)?;
+//! let ids: Vec<i64> = (0..32).map(|i| i % 8).collect();
+//! let loss = NtXent::from(0.1).forward(&Batch::against(&embeddings, &labels, &memory, &ids)?)?;
+//! assert_eq!(loss.rank(), 0);
+//! # Ok(()) }
+//! ```
 //!
 //! ```
 //! use candle::{Device, Tensor};
@@ -36,6 +59,27 @@
 //! | [`coupled_clusters`] | `w sum_i [D(f_i,c) + m - min_j D(f_j,c)]_+` | H. Liu et al., CVPR 2016 |
 //! | [`tuplet_clusters`] | `w_p sum_i [D(f_i,c) - T + tau/2]_+ + w_n sum_j [T + tau/2 - D(f_j,c)]_+` | X. Liu et al., CVPRW 2017 |
 //! | [`AdaptiveTupletClusters`] | the same with a learned `g(f,c)` in place of `D(f,c) - T` | X. Liu et al., CVPRW 2017 |
+//! | [`Contrastive`] | `[d_ap - m]_+ + [m' - d_an]_+` | Hadsell et al., CVPR 2006; SNR: Yuan et al., CVPR 2019 |
+//! | [`TripletMargin`] | [`triplet`] over all, hard, semi-hard or hardest triplets of labels | as above |
+//! | [`Margin`] | `[d_ap - b + m]_+ + [b - d_an + m]_+`, `b` fixed or learned | Wu et al., ICCV 2017 |
+//! | [`NtXent`], [`Dcl`] | `softplus(LSE_n(s_an/t) - s_ap/t)`, without the positive in the denominator | Chen et al., ICML 2020; Yeh et al., ECCV 2022 |
+//! | [`SupCon`], [`MultiSupCon`] | `-mean_p log softmax(s_ap/t)`; label sets | Khosla et al., NeurIPS 2020 |
+//! | [`MultiSimilarity`] | `LSE`s of positives and of negatives about a base, with its miner | Wang et al., CVPR 2019 |
+//! | [`Circle`] | self-paced `LSE_p + LSE_n` | Sun et al., CVPR 2020 |
+//! | [`LiftedStructure`], [`GeneralizedLiftedStructure`] | `[LSE_n(m - d) + d_ap]_+` | Oh Song et al., CVPR 2016; Hermans et al., 2017 |
+//! | [`TupletMargin`], [`IntraPairVariance`] | `log(1 + sum_n e^(s(cos an - cos(ap - m))))`; spread of pairs | Yu, Tao, ICCV 2019 |
+//! | [`Angular`] | angle at the negative | Wang et al., ICCV 2017 |
+//! | [`Nca`] | `-log sum_p softmax(-d)` | Goldberger et al., NIPS 2004 |
+//! | [`FastAp`], [`SmoothAp`], [`Pnp`] | average precision from soft bins or sigmoids; negatives before positives | CVPR 2019, ECCV 2020, AAAI 2022 |
+//! | [`Histogram`] | overlap of the two similarity histograms | Ustinova, Lempitsky, NIPS 2016 |
+//! | [`RankedList`] | weighted hinges at two boundaries | Wang et al., CVPR 2019 |
+//! | [`SelectivelyContrastive`] | pushes hard negatives alone | Xuan et al., ECCV 2020 |
+//! | [`DynamicSoftMargin`] | triplets weighted by a running histogram | Zhang, Rusinkiewicz, ICCV 2019 |
+//! | [`ThresholdConsistentMargin`] | one threshold for all classes | Zhang et al., ICLR 2024 |
+//! | [`CentroidTriplet`], [`Ge2e`] | items against class means | Wieczorek et al., 2021; Wan et al., ICASSP 2018 |
+//! | [`instance_loss`] | cross entropy over the batch | Zheng et al., TOMM 2020 |
+//! | [`VicReg`] | variance, invariance, covariance of two views | Bardes et al., ICLR 2022 |
+//! | [`lp_regularizer`], [`zero_mean_regularizer`], [`spherical_regularizer`] | terms to add to a loss | - |
 //! | [`ArcFace`] | target logit `s cos(theta + m)` | Deng et al., CVPR 2019 |
 //! | [`CosFace`] | target logit `s (cos(theta) - m)` | Wang et al., CVPR 2018 |
 //!
@@ -45,10 +89,21 @@
 //! | --- | --- |
 //! | class labels, every class at test known | [`cross_entropy`] |
 //! | many identities, new ones at test | [`ArcFace`] or [`CosFace`]; [`CosFace`] is the calmer one |
-//! | class labels, small data, new classes at test | [`triplet`] on [`phiz_mining::batch_hard`] or [`phiz_mining::semi_hard`] |
+//! | class labels, small data, new classes at test | [`MultiSimilarity::mined`], or [`TripletMargin`] with [`Select::SemiHard`], then [`Select::BatchHard`] |
+//! | two augmented views of unlabelled images | [`NtXent`] with the row as label, or [`VicReg`] |
+//! | labels and large batches | [`SupCon`] |
+//! | several labels an item | [`MultiSupCon`] |
+//! | retrieval judged by average precision, P x K batches | [`SmoothAp`] or [`FastAp`] |
+//! | small batches | any [`MetricLoss`] against a memory ([`Batch::against`]) |
+//! | one threshold for every class at test | add [`ThresholdConsistentMargin`] |
+//! | embeddings that collapse under hard negatives | [`SelectivelyContrastive`], or semi-hard before hard |
 //! | many classes with two items each | [`n_pair`] |
 //! | two kinds of labels, one to keep and one to forget (expression and identity) | [`AdaptiveTupletClusters`] with [`phiz_mining::TupletSampler`], beside [`cross_entropy`] |
 //! | the same, and a scale of distances known beforehand | [`tuplet_clusters`] |
+//!
+//! Losses of the table take O(B^2 D) time and O(B^2) memory at most, in blocks from 192 MiB on, unless their page says more;
+//! `examples/pair_losses.rs` prints times. [`deviations`] lists every difference from pytorch-metric-learning and insightface, [`migration`] their
+//! names beside ours.
 //!
 //! # Readings and choices in the tuplet clusters losses
 //!
@@ -66,6 +121,7 @@
 
 mod adaptive;
 mod batch;
+mod centroid;
 mod chunked;
 mod combine;
 mod coupled;
@@ -83,15 +139,20 @@ mod n_pair;
 mod ops;
 mod pair;
 mod random;
+mod rank;
 pub mod reducer;
 mod reduction;
+mod regularize;
 mod report;
+mod tri;
 mod triplet;
 mod tuplet;
+mod vic_reg;
 mod weight_regularizer;
 
 pub use adaptive::{AdaptiveConfig, AdaptiveTupletClusters};
 pub use batch::{Batch, MetricLoss};
+pub use centroid::{CentroidTriplet, Ge2e, Ge2eForm};
 pub use chunked::{TwoPass, in_anchor_chunks, two_pass};
 pub use combine::{ViewPairing, WeightedSum, views};
 pub use coupled::{CoupledClustersConfig, coupled_clusters, coupled_clusters_report};
@@ -116,11 +177,18 @@ pub use margin::{
 };
 pub use memory::CrossBatchMemory;
 pub use n_pair::{NPairConfig, NPairForm, n_pair, n_pair_report};
-pub use pair::{Contrastive, Dcl, MultiSimilarity, NtXent, SupCon};
+pub use pair::{
+    Circle, Contrastive, Dcl, GeneralizedLiftedStructure, IntraPairVariance, LiftedStructure,
+    MultiSimilarity, MultiSupCon, Nca, NtXent, SupCon, ThresholdConsistentMargin, TupletMargin,
+};
 pub use phiz_kernels::cross_entropy;
+pub use rank::{FastAp, Histogram, Pnp, PnpVariant, RankedList, SmoothAp};
 pub use reducer::Reducer;
 pub use reduction::{Reduction, TupletReduction};
+pub use regularize::{lp_regularizer, spherical_regularizer, zero_mean_regularizer};
 pub use report::{NPairReport, TripletReport, TupletReport, embedding_std};
+pub use tri::{Angular, DynamicSoftMargin, Margin, Select, SelectivelyContrastive, TripletMargin};
 pub use triplet::{Distance, TripletConfig, triplet, triplet_report};
 pub use tuplet::{ClusterDistance, TupletClustersConfig, tuplet_clusters, tuplet_clusters_report};
+pub use vic_reg::VicReg;
 pub use weight_regularizer::{center_invariant, regular_face, sparse_centers};

@@ -7,7 +7,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::real::Real;
-use super::row::{Cols, Row, Whom};
+use super::row::{Cols, Row, RowFn, Whom};
 use super::simd;
 use super::source::{NearPair, Source, TILE};
 
@@ -43,7 +43,8 @@ pub(crate) struct Dense<T> {
     pub dx: Vec<T>,
     pub dy: Vec<T>,
     kept: Vec<T>,
-    whole: bool,
+    /// Rows of one block; the number of rows or a multiple of the tile.
+    pub block: usize,
 }
 
 struct Scratch<T> {
@@ -73,6 +74,8 @@ impl<T: Real> Dense<T> {
                 }
             }
         }
+        let whole = n * m * size_of::<T>() <= KEEP_BYTES;
+        let rows = BLOCK_BYTES / (m.max(1) * size_of::<T>());
         Self {
             backing,
             n,
@@ -84,20 +87,15 @@ impl<T: Real> Dense<T> {
             dx,
             dy,
             kept: Vec::new(),
-            whole: n * m * size_of::<T>() <= KEEP_BYTES,
+            block: if whole {
+                n.max(1)
+            } else {
+                (rows / TILE).max(1) * TILE
+            },
         }
     }
 
-    /// Rows of one block, a multiple of the tile.
-    fn block(&self) -> usize {
-        if self.whole {
-            return self.n.max(1);
-        }
-        let rows = BLOCK_BYTES / (self.m.max(1) * size_of::<T>());
-        (rows / TILE).max(1) * TILE
-    }
-
-    fn values(&self, rows: Range<usize>, out: &mut [T]) {
+    pub(super) fn values_of(&self, rows: Range<usize>, out: &mut [T]) {
         match &self.backing {
             Backing::Embedded(source) => source.values(rows, out),
             Backing::Given(values) => {
@@ -111,20 +109,14 @@ impl<T: Real> Dense<T> {
         }
     }
 
-    /// Runs `f` on every row, in parallel over tiles; the results come in sorted order. With `write`, `f` has put gradients into the
-    /// row's slices, and they are carried back to the embeddings.
-    pub(crate) fn pass<R: Send>(
-        &mut self,
-        whom: Whom,
-        write: bool,
-        f: &(impl Fn(&mut Row<'_, T>) -> R + Sync),
-    ) -> Vec<R> {
-        let (n, m, block) = (self.n, self.m, self.block());
-        let mut results = Vec::with_capacity(n);
+    /// Runs `f` on every row, in parallel over tiles. With `write`, `f` has put gradients into the row's slices, and they are
+    /// carried back to the embeddings.
+    pub(crate) fn pass(&mut self, whom: Whom, write: bool, f: RowFn<'_, T>) {
+        let (n, m, block) = (self.n, self.m, self.block);
         if m == 0 {
             let mut scratch = self.scratch();
-            results.extend((0..n).map(|i| self.visit(i, &[], whom, f, &mut scratch)));
-            return results;
+            (0..n).for_each(|i| self.visit(i, &[], whom, f, &mut scratch));
+            return;
         }
         let mut buffer = std::mem::take(&mut self.kept);
         let filled = !buffer.is_empty();
@@ -135,31 +127,26 @@ impl<T: Real> Dense<T> {
             let rows = first..(first + block).min(n);
             let part = &mut buffer[..rows.len() * m];
             if write {
-                results.extend(self.write_block(rows, part, filled, whom, f));
-            } else {
-                let this = &*self;
-                let tiles: Vec<Vec<R>> = part
-                    .par_chunks_mut(TILE * m)
-                    .enumerate()
-                    .map(|(t, tile)| {
-                        let start = rows.start + t * TILE;
-                        if !filled {
-                            this.values(start..start + tile.len() / m, tile);
-                        }
-                        let mut scratch = this.scratch();
-                        tile.chunks_exact(m)
-                            .enumerate()
-                            .map(|(k, line)| this.visit(start + k, line, whom, f, &mut scratch))
-                            .collect()
-                    })
-                    .collect();
-                results.extend(tiles.into_iter().flatten());
+                self.write_block(rows, part, filled, whom, f);
+                continue;
             }
+            let this = &*self;
+            part.par_chunks_mut(TILE * m)
+                .enumerate()
+                .for_each(|(t, tile)| {
+                    let start = rows.start + t * TILE;
+                    if !filled {
+                        this.values_of(start..start + tile.len() / m, tile);
+                    }
+                    let mut scratch = this.scratch();
+                    for (k, line) in tile.chunks_exact(m).enumerate() {
+                        this.visit(start + k, line, whom, f, &mut scratch);
+                    }
+                });
         }
-        if self.whole && !write {
+        if self.block >= n && !write {
             self.kept = buffer;
         }
-        results
     }
 
     fn scratch(&self) -> Scratch<T> {
@@ -171,19 +158,8 @@ impl<T: Real> Dense<T> {
     }
 
     /// Gathers one row and runs `f` on it.
-    fn visit<R>(
-        &self,
-        i: usize,
-        line: &[T],
-        whom: Whom,
-        f: &impl Fn(&mut Row<'_, T>) -> R,
-        scratch: &mut Scratch<T>,
-    ) -> R {
-        let same = if whom == Whom::All {
-            0..0
-        } else {
-            self.same[i].clone()
-        };
+    fn visit(&self, i: usize, line: &[T], whom: Whom, f: RowFn<'_, T>, scratch: &mut Scratch<T>) {
+        let same = self.same[i].clone();
         let own = self.own[i];
         let (pos, neg) = (&mut scratch.pos, &mut scratch.neg);
         pos.clear();
@@ -213,16 +189,12 @@ impl<T: Real> Dense<T> {
                 skip,
                 perm: &self.col_perm,
             },
-        })
+        });
     }
 
     /// Puts the gradients that `f` left in the scratch back in the order of the columns.
     fn spread(&self, i: usize, whom: Whom, scratch: &mut Scratch<T>) {
-        let same = if whom == Whom::All {
-            0..0
-        } else {
-            self.same[i].clone()
-        };
+        let same = self.same[i].clone();
         let (grad, own) = (&mut scratch.grad, self.own[i]);
         let (before, after) = scratch.neg.split_at(same.start);
         grad[..same.start].copy_from_slice(before);
@@ -238,14 +210,14 @@ impl<T: Real> Dense<T> {
         }
     }
 
-    fn write_block<R: Send>(
+    fn write_block(
         &mut self,
         rows: Range<usize>,
         part: &mut [T],
         filled: bool,
         whom: Whom,
-        f: &(impl Fn(&mut Row<'_, T>) -> R + Sync),
-    ) -> Vec<R> {
+        f: RowFn<'_, T>,
+    ) {
         let (mut dx, mut dy) = (std::mem::take(&mut self.dx), std::mem::take(&mut self.dy));
         let m = self.m;
         let this = &*self;
@@ -253,14 +225,13 @@ impl<T: Real> Dense<T> {
             let start = rows.start + t * TILE;
             let count = w.len() / m;
             if !filled {
-                this.values(start..start + count, w);
+                this.values_of(start..start + count, w);
             }
             let mut scratch = this.scratch();
             let mut near: Vec<NearPair<T>> = Vec::new();
             let mut own = Vec::with_capacity(count);
-            let mut results = Vec::with_capacity(count);
             for (k, line) in w.chunks_exact_mut(m).enumerate() {
-                results.push(this.visit(start + k, line, whom, f, &mut scratch));
+                this.visit(start + k, line, whom, f, &mut scratch);
                 this.spread(start + k, whom, &mut scratch);
                 match &this.backing {
                     Backing::Embedded(source) => {
@@ -272,12 +243,12 @@ impl<T: Real> Dense<T> {
             if let (Backing::Embedded(source), Some(dx)) = (&this.backing, dx) {
                 source.pull_rows(start..start + count, w, &own, dx);
             }
-            (results, near)
+            near
         };
-        let done: Vec<(Vec<R>, Vec<NearPair<T>>)> = match &this.backing {
-            Backing::Embedded(source) if source.x.d > 0 => {
+        match &this.backing {
+            Backing::Embedded(source) => {
                 let d = source.x.d;
-                let tiles: Vec<_> = part
+                let near: Vec<Vec<NearPair<T>>> = part
                     .par_chunks_mut(TILE * m)
                     .zip(dx[rows.start * d..rows.end * d].par_chunks_mut(TILE * d))
                     .enumerate()
@@ -291,31 +262,26 @@ impl<T: Real> Dense<T> {
                         let cols = t * TILE..t * TILE + dy.len() / d;
                         source.pull_columns(cols, rows.start, part, dy);
                     });
-                for (_, near) in &tiles {
+                for near in &near {
                     let other = (!source.is_own()).then_some(dy.as_mut_slice());
                     source.pull_near(near, &mut dx, other);
                 }
-                tiles
             }
-            _ => {
-                let tiles = part
-                    .par_chunks_mut(TILE * m)
+            Backing::Given(_) => {
+                part.par_chunks_mut(TILE * m)
                     .enumerate()
-                    .map(|(t, w)| tile(t, w, None))
-                    .collect();
-                if matches!(this.backing, Backing::Given(_)) {
-                    for (i, w) in rows.clone().zip(part.chunks_exact(m)) {
-                        let to = &mut dx[this.row_perm[i] as usize * m..][..m];
-                        for (&g, &c) in w.iter().zip(&this.col_perm) {
-                            to[c as usize] = g;
-                        }
+                    .for_each(|(t, w)| {
+                        tile(t, w, None);
+                    });
+                for (i, w) in rows.clone().zip(part.chunks_exact(m)) {
+                    let to = &mut dx[this.row_perm[i] as usize * m..][..m];
+                    for (&g, &c) in w.iter().zip(&this.col_perm) {
+                        to[c as usize] = g;
                     }
                 }
-                tiles
             }
-        };
+        }
         (self.dx, self.dy) = (dx, dy);
-        done.into_iter().flat_map(|(r, _)| r).collect()
     }
 
     /// The gradients of both sides in the caller's order, times `scale`; of a given matrix, its own gradient alone.

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::dense::Backing;
 use super::real::Real;
-use super::row::{Cols, Row};
+use super::row::{Cols, Row, RowFn};
 use super::simd;
 
 /// For every row, the columns of its positives and of its negatives, duplicates as they were given.
@@ -99,22 +99,18 @@ impl<T: Real> Lists<T> {
     }
 
     /// Runs `f` on every row; with `write` carries its gradients back.
-    pub(crate) fn pass<R: Send>(
-        &mut self,
-        write: bool,
-        f: &(impl Fn(&mut Row<'_, T>) -> R + Sync),
-    ) -> Vec<R> {
+    pub(crate) fn pass(&mut self, write: bool, f: RowFn<'_, T>) {
         let this = &*self;
         let rows: Vec<usize> = (0..self.n).collect();
-        let done: Vec<(Vec<R>, Vec<T>)> = rows
+        let grads: Vec<Vec<T>> = rows
             .par_chunks(ROWS)
             .map(|rows| {
-                let (mut results, mut grads) = (Vec::new(), Vec::new());
+                let mut grads = Vec::new();
                 for &i in rows {
                     let (p, n) = this.ranges(i);
                     let mut values = this.values[p.start..n.end].to_vec();
                     let (pos, neg) = values.split_at_mut(p.len());
-                    results.push(f(&mut Row {
+                    f(&mut Row {
                         sorted: i,
                         anchor: i,
                         pos,
@@ -123,23 +119,17 @@ impl<T: Real> Lists<T> {
                             pos: &this.cols[p],
                             neg: &this.cols[n],
                         },
-                    }));
+                    });
                     if write {
                         grads.extend(values);
                     }
                 }
-                (results, grads)
+                grads
             })
             .collect();
-        let (mut results, mut grads) = (Vec::with_capacity(self.n), Vec::new());
-        for (r, g) in done {
-            results.extend(r);
-            grads.extend(g);
-        }
         if write && self.gradients {
-            self.pull(&grads);
+            self.pull(&grads.concat());
         }
-        results
     }
 
     fn pull(&mut self, grads: &[T]) {

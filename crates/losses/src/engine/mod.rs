@@ -9,8 +9,7 @@
 //! The engine runs on the host: embeddings on another device are copied there and their gradient back, which for (B, D) numbers
 //! costs less than the matrix would.
 
-#![allow(dead_code, reason = "the remaining losses use the rest of the engine")]
-
+mod classes;
 mod dense;
 mod link;
 mod lists;
@@ -22,14 +21,17 @@ pub(crate) mod simd;
 mod source;
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use candle::{DType, Device, Result, Tensor, bail};
 
-pub(crate) use dense::NONE;
+pub(crate) use classes::Class;
+use dense::NONE;
 use dense::{Backing, Dense};
 pub(crate) use link::link;
 use lists::Lists;
 pub(crate) use real::Real;
+use row::RowFn;
 pub(crate) use row::{Row, Whom};
 pub(crate) use side::Side;
 pub(crate) use source::Source;
@@ -107,8 +109,6 @@ pub(crate) struct Matrix<T> {
     pub m: usize,
     /// Labels of the anchors, in the caller's order.
     pub anchors: Option<Vec<i64>>,
-    /// Labels of the columns, in the caller's order, where the matrix was given with labels.
-    pub columns: Option<Vec<i64>>,
     /// Rows and columns are the same items.
     pub own: bool,
     /// Positive `k` and negative `k` of a row belong to one triplet; otherwise every positive goes with every negative.
@@ -120,33 +120,49 @@ pub(crate) struct Matrix<T> {
 
 impl<T: Real> Matrix<T> {
     /// Looks at every row; what `f` writes is dropped.
-    pub(crate) fn scan<R: Send>(
+    pub(crate) fn scan<R: Send + Sync>(
         &mut self,
         whom: Whom,
         f: impl Fn(&mut Row<'_, T>) -> R + Sync,
     ) -> Vec<R> {
-        self.pass(whom, false, &f)
+        let slots = Slots::new(self.n);
+        self.pass(whom, false, &|row| slots.put(row.sorted, f(row)));
+        slots.take()
     }
 
     /// Looks at every row for the last time; `f` leaves the gradients of the row's values in their place.
-    pub(crate) fn write<R: Send>(
+    pub(crate) fn write<R: Send + Sync>(
         &mut self,
         whom: Whom,
         f: impl Fn(&mut Row<'_, T>) -> R + Sync,
     ) -> Vec<R> {
+        let slots = Slots::new(self.n);
         let want = self.want;
-        self.pass(whom, want, &f)
+        self.pass(whom, want, &|row| slots.put(row.sorted, f(row)));
+        slots.take()
     }
 
-    fn pass<R: Send>(
-        &mut self,
-        whom: Whom,
-        write: bool,
-        f: &(impl Fn(&mut Row<'_, T>) -> R + Sync),
-    ) -> Vec<R> {
+    fn pass(&mut self, whom: Whom, write: bool, f: RowFn<'_, T>) {
         match &mut self.layout {
             Layout::Dense(dense) => dense.pass(whom, write, f),
             Layout::Lists(lists) => lists.pass(write, f),
+        }
+    }
+
+    /// Runs `f` on every class of a labelled batch that is compared with itself; `None` for any other kind.
+    pub(crate) fn classes<R: Send + Sync>(
+        &mut self,
+        f: impl Fn(Class<'_, T>) -> R + Sync,
+    ) -> Option<Vec<R>> {
+        let (want, own) = (self.want, self.own);
+        let slots = Slots::new(self.n);
+        match &mut self.layout {
+            Layout::Dense(dense) if own => {
+                // Each class leaves its result where its first member lies.
+                dense.classes(want, &|class| slots.put(class.members.start, f(class)));
+                Some(slots.take())
+            }
+            _ => None,
         }
     }
 
@@ -218,6 +234,29 @@ impl<T: Real> Matrix<T> {
             Layout::Dense(d) => d.gradients(scale),
             Layout::Lists(l) => l.gradients(scale),
         }
+    }
+}
+
+/// Results of rows, put by the thread that had the row and taken in order.
+struct Slots<R>(Vec<OnceLock<R>>);
+
+impl<R> Slots<R> {
+    fn new(n: usize) -> Self {
+        Self((0..n).map(|_| OnceLock::new()).collect())
+    }
+
+    fn put(&self, at: usize, result: R) {
+        if let Some(slot) = self.0.get(at) {
+            // Every row is visited once in a pass, so the slot is empty.
+            let _ = slot.set(result);
+        }
+    }
+
+    fn take(self) -> Vec<R> {
+        self.0
+            .into_iter()
+            .filter_map(OnceLock::into_inner)
+            .collect()
     }
 }
 
@@ -299,7 +338,7 @@ fn build<T: Real>(
         })
     };
     let mut aligned = false;
-    let (layout, columns) = match &batch.relation {
+    let layout = match &batch.relation {
         Relation::Labels { rows, cols, own } => {
             let row_perm = order(rows);
             let (col_perm, col_labels) = match cols {
@@ -330,7 +369,7 @@ fn build<T: Real>(
             };
             let backing = backing(&row_perm, &col_perm)?;
             let dense = Dense::new(backing, (row_perm, col_perm), same, own, want);
-            (Layout::Dense(dense), Some(col_labels.clone()))
+            Layout::Dense(dense)
         }
         Relation::Pairs(pairs) => {
             let (mut pos, mut neg) = (pairs.positive.clone(), pairs.negative.clone());
@@ -338,7 +377,7 @@ fn build<T: Real>(
                 unique(&mut pos);
                 unique(&mut neg);
             }
-            (lists(&backing, (n, m), &pos, &neg, want)?, None)
+            lists(&backing, (n, m), &pos, &neg, want)?
         }
         Relation::Triplets(triplets) => {
             let mut pos: Vec<(u32, u32)> = triplets.iter().map(|(a, p, _)| (a, p)).collect();
@@ -348,7 +387,7 @@ fn build<T: Real>(
                 unique(&mut neg);
             }
             aligned = reading == Reading::Triplets;
-            (lists(&backing, (n, m), &pos, &neg, want)?, None)
+            lists(&backing, (n, m), &pos, &neg, want)?
         }
     };
     Ok(Matrix {
@@ -356,7 +395,6 @@ fn build<T: Real>(
         n,
         m,
         anchors: batch.labels().map(<[i64]>::to_vec),
-        columns,
         own: batch.is_own(),
         aligned,
         similarity: measure.is_similarity(),
@@ -418,4 +456,43 @@ pub(crate) fn evaluate(
         }
         link(outcome.value, dtype, &terms)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Contrastive, NtXent};
+
+    /// A batch too large for one block gives what one block gives.
+    #[test]
+    fn blocks_equal_the_whole() -> Result<()> {
+        let n = 300;
+        let values: Vec<f64> = (0..n * 6).map(|i| ((i * i) as f64 * 0.37).sin()).collect();
+        let x = Tensor::from_vec(values, (n, 6), &Device::Cpu)?;
+        let labels: Vec<u32> = (0..n as u32).map(|i| i * 7 % 50).collect();
+        let other = Batch::against(&x, &labels, &(&x * 0.5)?, &labels)?;
+        for batch in [Batch::new(&x, &labels)?, other] {
+            let run = |block: usize, loss: &dyn Fn(&mut Matrix<f64>) -> Result<Outcome>| {
+                let mut matrix = build::<f64>(&batch, &Measure::L2, Reading::Pairs, true)?;
+                if let Layout::Dense(dense) = &mut matrix.layout {
+                    dense.block = block;
+                }
+                let outcome = loss(&mut matrix)?;
+                let (dx, dy) = matrix.gradients(outcome.scale);
+                let mut all = vec![outcome.value];
+                all.extend(dx);
+                all.extend(dy.unwrap_or_default());
+                Ok::<_, candle::Error>(all)
+            };
+            let (a, b) = (Contrastive::default(), NtXent::default());
+            let losses: [&dyn Fn(&mut Matrix<f64>) -> Result<Outcome>; 2] =
+                [&|m| a.run(m), &|m| b.run(m)];
+            for loss in losses {
+                for (p, q) in run(128, loss)?.iter().zip(run(n, loss)?) {
+                    assert!((p - q).abs() <= 1e-12 * q.abs().max(1.0), "{p} {q}");
+                }
+            }
+        }
+        Ok(())
+    }
 }

@@ -9,8 +9,6 @@ pub(crate) enum Whom {
     Others,
     /// The anchor itself is one of the positives.
     WithSelf,
-    /// Every column is a negative.
-    All,
 }
 
 /// The values of one anchor with its positives and its negatives; in a pass that writes, the loss replaces all of them by
@@ -40,14 +38,6 @@ pub(crate) enum Cols<'a> {
 }
 
 impl Cols<'_> {
-    /// Column of the caller of positive `k`.
-    pub(crate) fn positive(&self, k: usize) -> usize {
-        match self {
-            Cols::Sorted { perm, .. } => perm[self.sorted_positive(k)] as usize,
-            Cols::Listed { pos, .. } => pos[k] as usize,
-        }
-    }
-
     /// Column of the caller of negative `k`.
     pub(crate) fn negative(&self, k: usize) -> usize {
         match self {
@@ -85,17 +75,7 @@ impl Cols<'_> {
             Cols::Listed { neg, .. } => neg[k] as usize,
         }
     }
-
-    /// Where the anchor itself lies among the positives, when it is one of them.
-    pub(crate) fn own_positive(&self) -> Option<usize> {
-        match self {
-            Cols::Sorted {
-                same,
-                own: Some(own),
-                skip: false,
-                ..
-            } => own.checked_sub(same.start),
-            _ => None,
-        }
-    }
 }
+
+/// What a pass does with each row.
+pub(crate) type RowFn<'a, T> = &'a (dyn Fn(&mut Row<'_, T>) + Sync);

@@ -283,10 +283,10 @@ impl<T: Real> Source<T> {
             const CHUNK: usize = 64;
             for (c, (values, g)) in values.chunks_mut(CHUNK).zip(g.chunks(CHUNK)).enumerate() {
                 let least = simd::min(values);
-                if least * least < limit {
+                if least * least <= limit {
                     for (k, (v, &g)) in values.iter_mut().zip(g).enumerate() {
                         let d = *v;
-                        if d * d < limit {
+                        if d * d <= limit {
                             *v = T::ZERO;
                             if g != T::ZERO && d > T::ZERO {
                                 near.push((i as u32, (c * CHUNK + k) as u32, g / d));

@@ -1,14 +1,24 @@
 //! Losses over pairs: each anchor with its positives and its negatives.
 
+mod circle;
 mod contrastive;
+mod intra_pair;
+mod lifted;
 mod multi_similarity;
+mod nca;
 mod nt_xent;
 mod sup_con;
+mod tuplet_margin;
 
+pub use circle::Circle;
 pub use contrastive::Contrastive;
+pub use intra_pair::{IntraPairVariance, ThresholdConsistentMargin};
+pub use lifted::{GeneralizedLiftedStructure, LiftedStructure};
 pub use multi_similarity::MultiSimilarity;
+pub use nca::Nca;
 pub use nt_xent::{Dcl, NtXent};
-pub use sup_con::SupCon;
+pub use sup_con::{MultiSupCon, SupCon};
+pub use tuplet_margin::TupletMargin;
 
 use candle::{Result, bail};
 
