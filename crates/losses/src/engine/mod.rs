@@ -463,6 +463,8 @@ mod tests {
     use super::*;
     use crate::{Contrastive, NtXent};
 
+    type Run<'a> = &'a dyn Fn(&mut Matrix<f64>) -> Result<Outcome>;
+
     /// A batch too large for one block gives what one block gives.
     #[test]
     fn blocks_equal_the_whole() -> Result<()> {
@@ -472,7 +474,7 @@ mod tests {
         let labels: Vec<u32> = (0..n as u32).map(|i| i * 7 % 50).collect();
         let other = Batch::against(&x, &labels, &(&x * 0.5)?, &labels)?;
         for batch in [Batch::new(&x, &labels)?, other] {
-            let run = |block: usize, loss: &dyn Fn(&mut Matrix<f64>) -> Result<Outcome>| {
+            let run = |block: usize, loss: Run| {
                 let mut matrix = build::<f64>(&batch, &Measure::L2, Reading::Pairs, true)?;
                 if let Layout::Dense(dense) = &mut matrix.layout {
                     dense.block = block;
@@ -485,8 +487,7 @@ mod tests {
                 Ok::<_, candle::Error>(all)
             };
             let (a, b) = (Contrastive::default(), NtXent::default());
-            let losses: [&dyn Fn(&mut Matrix<f64>) -> Result<Outcome>; 2] =
-                [&|m| a.run(m), &|m| b.run(m)];
+            let losses: [Run; 2] = [&|m| a.run(m), &|m| b.run(m)];
             for loss in losses {
                 for (p, q) in run(128, loss)?.iter().zip(run(n, loss)?) {
                     assert!((p - q).abs() <= 1e-12 * q.abs().max(1.0), "{p} {q}");

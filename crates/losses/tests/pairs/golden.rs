@@ -127,7 +127,7 @@ fn batch(fixture: &Value, case: &Value, x: &Tensor, reference: Option<&Tensor>) 
             Batch::with_triplets(x, &t).unwrap().label(&labels).unwrap()
         }
         (Some(name), None) => {
-            let (positive, negative): (Vec<(u32, u32)>, Vec<(u32, u32)>) =
+            let [positive, negative]: [Vec<(u32, u32)>; 2] =
                 serde_json::from_value(list(name)).unwrap();
             Batch::with_pairs(x, &Pairs { positive, negative })
                 .unwrap()
