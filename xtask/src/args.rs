@@ -78,13 +78,36 @@ pub struct EvalArgs {
     /// Run folder to judge [default: the newest under runs/]
     #[arg(conflicts_with = "embeddings")]
     pub run: Option<PathBuf>,
-    /// Embeddings to judge: .safetensors with `embeddings` (N, D) and `labels` (N), or .npy beside FILE.labels.npy
+    /// Embeddings to judge: .safetensors with `embeddings` (N, D) and `labels` (N), .npy with FILE.labels.npy beside
+    /// it, .csv with columns e0,e1,...; .parquet where built with that feature
     #[arg(long, value_name = "FILE")]
     pub embeddings: Option<PathBuf>,
+    /// A second file of the same samples: differences with intervals over identities
+    #[arg(long, value_name = "FILE", requires = "embeddings")]
+    pub against: Option<PathBuf>,
+    /// Labels of an .npy file, integers (N) [default: X.labels.npy beside X.npy]
+    #[arg(long, value_name = "FILE", requires = "embeddings")]
+    pub labels: Option<PathBuf>,
+    /// Column of labels to judge by [default: labels, or the only one]
+    #[arg(long, value_name = "COLUMN", requires = "embeddings")]
+    pub label: Option<String>,
+    /// Similarity: cosine or euclid [default: cosine]
+    #[arg(long, requires = "embeddings")]
+    pub score: Option<String>,
+    /// False accept rate to read the true accept rate at; may be repeated [default: 1e-1 1e-2 1e-3 1e-4]
+    #[arg(long = "far", value_name = "RATE", requires = "embeddings")]
+    pub fars: Vec<f64>,
+    /// Resamples of identities for intervals; 0 leaves them out
+    #[arg(long, default_value_t = 200)]
+    pub resamples: usize,
+    /// Seed of the resamples
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
     /// Data spec to judge the run on [default: the part its training held out]
     #[arg(long, value_name = "SPEC", conflicts_with = "embeddings")]
     pub data: Option<String>,
-    /// Protocol to follow; may be repeated: verification-all-pairs, verification-pairs:FILE, retrieval, classification
+    /// Protocol to follow; may be repeated: verification-all-pairs, verification-pairs:FILE, lfw-strict:FILE,
+    /// lfw-insightface:FILE, lfw-facex-zoo:FILE, retrieval, clustering, classification, or a protocol FILE.toml
     #[arg(long = "protocol", value_name = "NAME")]
     pub protocols: Vec<String>,
     /// Print one JSON object on standard output and nothing else there

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use rayon::prelude::*;
+
 use crate::error::{Error, Result};
+use crate::mapped::{Values, is_large};
 
 /// N embeddings of D numbers each, with labels, continuous factors and names beside them.
 ///
@@ -21,7 +24,7 @@ use crate::error::{Error, Result};
 pub struct Embeddings {
     len: usize,
     dim: usize,
-    values: Vec<f32>,
+    values: Values,
     labels: BTreeMap<String, Vec<u32>>,
     factors: BTreeMap<String, Vec<f32>>,
     names: BTreeMap<String, Vec<String>>,
@@ -45,21 +48,31 @@ impl Embeddings {
     /// When `dim` is 0, `values` is empty or not a whole number of rows, or a value is NaN or infinite
     /// (the message names the row).
     pub fn new(values: Vec<f32>, dim: usize) -> Result<Self> {
-        if dim == 0 || values.is_empty() {
+        Self::from_values(Values::Owned(values), dim)
+    }
+
+    pub(crate) fn from_values(values: Values, dim: usize) -> Result<Self> {
+        let count = values.as_slice().len();
+        if dim == 0 || count == 0 {
             return Err(Error::shape(format!(
-                "embeddings must be (N, D) with N and D at least 1, got {} values of dimension {dim}",
-                values.len()
+                "embeddings must be (N, D) with N and D at least 1, got {count} values of dimension {dim}"
             )));
         }
-        if !values.len().is_multiple_of(dim) {
+        if !count.is_multiple_of(dim) {
             return Err(Error::shape(format!(
-                "{} values are not a whole number of rows of dimension {dim}",
-                values.len()
+                "{count} values are not a whole number of rows of dimension {dim}"
             )));
         }
-        check_finite(&values, dim, "embeddings")?;
+        if count / dim > u32::MAX as usize {
+            return Err(Error::too_large(format!(
+                "{} embeddings; at most {}",
+                count / dim,
+                u32::MAX
+            )));
+        }
+        check_finite(values.as_slice(), dim, "embeddings")?;
         Ok(Self {
-            len: values.len() / dim,
+            len: count / dim,
             dim,
             values,
             labels: BTreeMap::new(),
@@ -125,21 +138,50 @@ impl Embeddings {
         Ok(self)
     }
 
-    /// Reads a `.safetensors` file, or an `.npy` file with its labels beside it; the extension decides.
+    /// Reads a `.safetensors`, `.npy`, `.csv` or (feature `parquet`) `.parquet` file; the extension decides.
     ///
-    /// For `X.npy` the labels are `X.labels.npy`. See [`Embeddings::read_safetensors`] and [`Embeddings::read_npy`].
+    /// Labels of `X.npy` are looked for in `X.labels.npy`, further columns in `X.NAME.npy`. Files of 64 MiB and more are
+    /// used where they lie, as by [`Embeddings::map`]. See [`Embeddings::read_safetensors`], [`Embeddings::read_npy`],
+    /// [`Embeddings::read_csv`].
     ///
     /// # Errors
     /// When the file cannot be read or is not what its extension says; one line names file and record.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        match path.extension().and_then(|e| e.to_str()) {
+        if is_large(path) && extension(path).is_some_and(|e| e == "safetensors" || e == "npy") {
+            return Self::map(path);
+        }
+        match extension(path) {
             Some("safetensors") => Self::read_safetensors(path),
             Some("npy") => Self::read_npy(path, None),
-            _ => Err(Error::usage(
-                "embeddings are read from .safetensors or .npy files; this extension is neither",
+            Some("csv") => Self::read_csv(path),
+            #[cfg(feature = "parquet")]
+            Some("parquet") => Self::read_parquet(path),
+            #[cfg(not(feature = "parquet"))]
+            Some("parquet") => Err(Error::usage(
+                "this build cannot read parquet files; build with the feature `parquet`",
             )
             .at(path)),
+            _ => Err(unknown_extension(path)),
+        }
+    }
+
+    /// Maps a `.safetensors` or `.npy` file of little-endian f32 (rows in C order) and uses it where it lies: the
+    /// operating system brings in the pages that are read and drops them again, so that a table larger than the memory
+    /// can be judged. All protocols work on it; what they hold beside it is said with each. Columns of labels and ids
+    /// are read into memory. Other element types are converted, which takes 4 bytes a number.
+    ///
+    /// The file must not be changed while the table lives: figures would change, and a file that is cut off ends the
+    /// program.
+    ///
+    /// # Errors
+    /// As [`Embeddings::read`]. The whole file is read once, to find values that are not finite.
+    pub fn map(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        match extension(path) {
+            Some("safetensors") => Self::map_safetensors(path),
+            Some("npy") => Self::map_npy(path),
+            _ => Err(Error::usage("only .safetensors and .npy files can be mapped").at(path)),
         }
     }
 
@@ -160,12 +202,13 @@ impl Embeddings {
 
     /// All values, row by row.
     pub fn values(&self) -> &[f32] {
-        &self.values
+        self.values.as_slice()
     }
 
     /// Row `i`, or `None` past the end.
     pub fn row(&self, i: usize) -> Option<&[f32]> {
-        self.values.chunks_exact(self.dim).nth(i)
+        let start = i.checked_mul(self.dim)?;
+        self.values().get(start..)?.get(..self.dim)
     }
 
     /// The label column `name`.
@@ -235,7 +278,7 @@ impl Embeddings {
                 self.len
             )));
         }
-        let mut out = Self::new(gather_rows(&self.values, self.dim, indices), self.dim)?;
+        let mut out = Self::new(gather_rows(self.values(), self.dim, indices), self.dim)?;
         for (name, column) in &self.labels {
             out = out.with_labels(name, gather_rows(column, 1, indices))?;
         }
@@ -264,6 +307,17 @@ impl Embeddings {
     }
 }
 
+fn extension(path: &Path) -> Option<&str> {
+    path.extension().and_then(|e| e.to_str())
+}
+
+fn unknown_extension(path: &Path) -> Error {
+    Error::usage(
+        "embeddings are read from .safetensors, .npy, .csv or .parquet files; this extension is none of them",
+    )
+    .at(path)
+}
+
 fn gather_rows<T: Clone>(values: &[T], width: usize, indices: &[usize]) -> Vec<T> {
     let mut out = Vec::with_capacity(indices.len() * width);
     for &i in indices {
@@ -274,7 +328,14 @@ fn gather_rows<T: Clone>(values: &[T], width: usize, indices: &[usize]) -> Vec<T
 
 /// Finds the first row that holds a NaN or an infinity.
 pub(crate) fn check_finite(values: &[f32], width: usize, name: &str) -> Result<()> {
-    match values.iter().position(|v| !v.is_finite()) {
+    let bad = values
+        .par_chunks(1 << 16)
+        .enumerate()
+        .find_map_first(|(i, part)| {
+            let at = part.iter().position(|v| !v.is_finite())?;
+            Some((i << 16) + at)
+        });
+    match bad {
         None => Ok(()),
         Some(at) => {
             let what = if values.get(at).is_some_and(|v| v.is_nan()) {

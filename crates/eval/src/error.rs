@@ -53,6 +53,15 @@ impl Error {
         self
     }
 
+    /// Names the file, where none is named yet.
+    pub(crate) fn at_if_nowhere(self, path: impl AsRef<Path>) -> Self {
+        if self.path.is_some() {
+            self
+        } else {
+            self.at(path)
+        }
+    }
+
     /// Names the record inside the file: `row 3`, `line 12`, a tensor.
     #[must_use]
     pub fn record(mut self, record: impl Into<String>) -> Self {

@@ -18,7 +18,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::embeddings::Embeddings;
 use crate::error::{Error, Result};
@@ -33,7 +33,7 @@ const FOLDS: usize = 10;
 const VAL_FAR: f64 = 1e-3;
 
 /// By whose rules the folds are judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FoldRule {
     /// Ours: exact thresholds, identities in one fold only.

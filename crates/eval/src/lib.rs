@@ -1,10 +1,15 @@
 //! Metrics and protocols over embeddings, predictions and labels.
 //!
-//! This crate knows no model: it takes a table of embeddings ([`Embeddings`], read from safetensors or npy files) and
-//! says how good they are, exactly, with intervals, by a protocol that is named in the result.
+//! This crate knows no model: it takes a table of embeddings ([`Embeddings`], read from safetensors, npy, CSV or parquet
+//! files, or mapped where they lie) and says how good they are, exactly, with intervals, by a protocol that is named in
+//! the result. [`conformance`] says point by point what each protocol follows.
 //!
-//! * [`verify_all_pairs`], [`verify_pairs`]: ROC, AUC, equal error rate, true accept rate at a false accept rate;
-//! * [`retrieve`]: rank-1, R-precision, MAP@R, recall@k, CMC;
+//! * [`verify_all_pairs`], [`verify_pairs`]: ROC, DET, AUC, AP, equal error rate, true accept rate at a false accept rate,
+//!   thresholds from elsewhere, conditions on pairs; [`Roc`] alone for scores that are there already;
+//! * [`verify_folds`]: LFW-style accuracy over folds by three named rule sets;
+//! * [`pool_templates`], [`verify_templates`], [`identify`]: IJB-B and IJB-C, 1:1 and 1:N;
+//! * [`retrieve`]: rank-1, R-precision, MAP, MAP@R, recall@k, CMC, per class; [`nearest`]: exact neighbours;
+//! * [`kmeans`], [`compare_clusters`]: NMI, AMI, pairwise F;
 //! * [`Classification`]: accuracies, macro F1, confusion matrix, log-loss;
 //! * [`regression`], [`icc_3_1`]: MSE, MAE, RMSE, SAGR, PCC, CCC, ICC(3,1) of action units, valence and arousal;
 //! * [`LandmarkErrors`]: NME by a named normaliser, failure rate, AUC, CED; [`Sparse2d`], [`Dense3d`],
@@ -16,7 +21,8 @@
 //! * [`disentanglement`]: MIG, DCI, SAP, FactorVAE, BetaVAE, modularity, explicitness, IRS, UDR, fairness;
 //! * [`BootstrapConfig`]: intervals over whole identities; [`mean_sd_ci95`]: over repeated runs;
 //! * [`paired_verification`], [`paired_mean_difference`], [`delong_test`]: is one run better than another?
-//! * [`Protocol`] and [`evaluate`]: all of these by name, with a result that serialises;
+//! * [`Protocol`] and [`evaluate`]: all of these by name or from a TOML file ([`ProtocolFile`]), with a result that
+//!   serialises; [`compare`]: two runs on the same samples;
 //! * [`report`]: one HTML file that opens offline.
 //!
 //! ```
@@ -45,11 +51,15 @@
 //!   `balanced_accuracy_score` warns about a class that is predicted but never occurs and leaves it out, while
 //!   `f1_score(average="macro")` counts it with 0. `log_loss` clips probabilities at the epsilon of their type.
 
+mod against;
 mod all_pairs;
 mod bootstrap;
 mod calibration;
 mod classification;
+mod clustering;
+mod columns;
 mod conditions;
+mod csv_file;
 mod delong;
 pub mod disentanglement;
 mod elements;
@@ -59,17 +69,24 @@ mod fairness;
 mod files;
 mod folds;
 mod hardest;
+mod identification;
+mod kmeans;
 mod landmarks;
+mod mapped;
 mod nearest;
 mod neighbours;
 mod npy;
 mod ordered;
 mod paired;
 mod pairs;
+#[cfg(feature = "parquet")]
+mod parquet_file;
+mod plan;
 mod probes;
 mod products;
 mod projection;
 mod protocol;
+mod protocol_file;
 mod ranks;
 mod regression;
 pub mod report;
@@ -83,8 +100,17 @@ mod shape3d;
 mod simd;
 mod stats;
 mod streams;
+
+mod template_files;
+mod template_protocol;
+mod templates;
 mod verification;
 
+/// What each protocol follows, and where programs part.
+#[doc = include_str!("../CONFORMANCE.md")]
+pub mod conformance {}
+
+pub use against::{Comparison, compare};
 pub use bootstrap::{
     BandPoint, BootstrapConfig, cluster_mean_interval, cluster_weights, percentile_interval,
 };
@@ -92,6 +118,7 @@ pub use calibration::{
     Binning, Calibration, CalibrationConfig, ReliabilityBin, calibration, calibration_of_logits,
 };
 pub use classification::{Classification, Confusion};
+pub use clustering::{Clustering, compare_clusters};
 pub use conditions::{Condition, PairKind, Relation};
 pub use delong::{DeLong, DeLongTest, delong, delong_test};
 pub use embeddings::{Embeddings, Logits};
@@ -102,6 +129,8 @@ pub use fairness::{
 };
 pub use folds::{FoldAccuracy, FoldRule, Validation, verify_folds};
 pub use hardest::ScoredPair;
+pub use identification::{Identification, IdentificationConfig, TpirAtFpir, identify};
+pub use kmeans::{KMeansConfig, kmeans};
 pub use landmarks::{FaceBox, LandmarkErrors, LandmarkFigures, Normaliser, exact_ced_area};
 pub use nearest::{Neighbours, nearest};
 pub use neighbours::{NeighbourMap, neighbour_map};
@@ -118,13 +147,24 @@ pub use probes::{
 };
 pub use projection::{Projection, principal_plane};
 pub use protocol::{Curves, EvaluateOptions, Evaluation, Protocol, evaluate};
+pub use protocol_file::{
+    ConditionEntry, ProtocolFile, ProtocolKind, QueryEntry, TemplatesEntry, ThresholdEntry,
+    ValueEntry,
+};
 pub use regression::{Regression, RegressionColumns, icc_3_1, regression, regression_columns};
-pub use retrieval::{ClassRetrieval, Retrieval, RetrievalConfig, retrieve};
+pub use retrieval::{ClassRetrieval, QueryFigures, Retrieval, RetrievalConfig, retrieve};
 pub use roc::{CurvePoint, DetPoint, EqualError, Roc, RocPoint, TarAtFar};
 pub use rows::Rows;
 pub use score::{Score, ScoreHistogram};
 pub use shape3d::{Dense3d, Reconstruction, Sparse2d, Sparse2dByYaw, similarity_align};
 pub use stats::{Summary, mean_sd_ci95, normal_cdf, normal_quantile};
+pub use template_files::{
+    TemplateIndex, TemplatePairs, read_detector_scores, read_subjects, subjects_from_csv,
+};
+pub use templates::{
+    Flip, PoolConfig, TemplateVerification, Templates, pool_templates, score_templates,
+    verify_templates,
+};
 pub use verification::{
     MAX_BOOTSTRAP_PAIRS, Operating, ThresholdRule, Verification, VerificationConfig, score_pairs,
     tar_name, verify_all_pairs, verify_pairs,

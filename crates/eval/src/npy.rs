@@ -1,15 +1,20 @@
-//! Embedding tables as NumPy `.npy` pairs: `X.npy` (N, D) and `X.labels.npy` (N).
+//! Embedding tables as NumPy `.npy` files: `X.npy` (N, D), `X.labels.npy` (N), further columns as `X.NAME.npy` (N).
 //!
 //! Format: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>, versions 1 to 3. The header is a
 //! Python dictionary literal; only the three known keys are accepted and nothing is evaluated, so pickled (object)
 //! arrays are refused.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use memmap2::Mmap;
 
 use crate::elements::{Element, to_f32, to_u32};
 use crate::embeddings::Embeddings;
 use crate::error::{Error, Result};
 use crate::files::{read_bounded, write_atomically};
+use crate::mapped::{MappedFloats, Values, map_file};
 
 /// Longest header that is read; NumPy itself stops at 10,000 bytes.
 const MAX_HEADER: usize = 10_000;
@@ -24,22 +29,54 @@ struct Npy<'a> {
 }
 
 impl Embeddings {
-    /// Reads `X.npy` (N, D) of f2, f4 or f8 in either byte and memory order, and its labels, integers (N), from
-    /// `labels` or, when that is `None`, from `X.labels.npy` beside it.
+    /// Reads `X.npy` (N, D) of f2, f4 or f8 in either byte and memory order, and its columns: the labels, integers (N),
+    /// from `labels` or, when that is `None`, from `X.labels.npy` beside it where there is one, and from every further
+    /// `X.NAME.npy` of shape (N) a label column (integers) or a factor (floats) called NAME.
     ///
     /// # Errors
     /// One line that names the file: missing, not an npy file, truncated, sizes that disagree, NaN with its row.
     pub fn read_npy(path: impl AsRef<Path>, labels: Option<&Path>) -> Result<Self> {
         let path = path.as_ref();
-        let labels = labels.map_or_else(|| labels_beside(path), Path::to_path_buf);
         let bytes = read_bounded(path)?;
         let table = Self::from_npy(&bytes).map_err(|e| e.at(path))?;
         drop(bytes);
-        let bytes = read_bounded(&labels)?;
-        let codes = labels_from_npy(&bytes).map_err(|e| e.at(&labels))?;
-        table
-            .with_labels("labels", codes)
-            .map_err(|e| e.at(&labels))
+        table.with_columns_beside(path, labels)
+    }
+
+    pub(crate) fn map_npy(path: &Path) -> Result<Self> {
+        let map = map_file(path)?;
+        let table = Self::parse_npy(&map, Some(&map)).map_err(|e| e.at(path))?;
+        table.with_columns_beside(path, None)
+    }
+
+    fn with_columns_beside(mut self, path: &Path, labels: Option<&Path>) -> Result<Self> {
+        if let Some(labels) = labels {
+            let codes = labels_from_npy(&read_bounded(labels)?).map_err(|e| e.at(labels))?;
+            self = self
+                .with_labels("labels", codes)
+                .map_err(|e| e.at(labels))?;
+        }
+        for (name, file) in columns_beside(path) {
+            if labels.is_some() && name == "labels" {
+                continue;
+            }
+            let bytes = read_bounded(&file)?;
+            let run = |table: Self| -> Result<Self> {
+                let npy = parse(&bytes)?;
+                match (npy.shape.as_slice(), npy.element.is_float()) {
+                    ([_], true) if name != "labels" => {
+                        table.with_factor(&name, to_f32(npy.data, npy.element, npy.big_endian)?)
+                    }
+                    ([_], false) => {
+                        table.with_labels(&name, to_u32(npy.data, npy.element, npy.big_endian)?)
+                    }
+                    _ if name == "labels" => table.with_labels(&name, labels_from_npy(&bytes)?),
+                    _ => Ok(table),
+                }
+            };
+            self = run(self).map_err(|e| e.at(&file))?;
+        }
+        Ok(self)
     }
 
     /// The embeddings of an npy file in memory, without labels.
@@ -47,6 +84,11 @@ impl Embeddings {
     /// # Errors
     /// When the bytes are not an npy file of floats of shape (N, D).
     pub fn from_npy(bytes: &[u8]) -> Result<Self> {
+        Self::parse_npy(bytes, None)
+    }
+
+    /// `map` is what `bytes` lie in, where the table is to be used in its place.
+    fn parse_npy(bytes: &[u8], map: Option<&Arc<Mmap>>) -> Result<Self> {
         let npy = parse(bytes)?;
         let &[rows, dim] = npy.shape.as_slice() else {
             return Err(Error::shape(format!(
@@ -54,6 +96,13 @@ impl Embeddings {
                 npy.shape
             )));
         };
+        let plain = npy.element == Element::F32 && !npy.big_endian && !npy.fortran;
+        if let Some(floats) = map
+            .filter(|_| plain)
+            .and_then(|map| MappedFloats::new(map, npy.data))
+        {
+            return Self::from_values(Values::Mapped(floats), dim);
+        }
         let mut values = to_f32(npy.data, npy.element, npy.big_endian)?;
         // Not on empty data: its other dimension may be anything.
         if npy.fortran && !values.is_empty() {
@@ -97,6 +146,35 @@ pub fn labels_from_npy(bytes: &[u8]) -> Result<Vec<u32>> {
         )));
     };
     to_u32(npy.data, npy.element, npy.big_endian)
+}
+
+/// The files `X.NAME.npy` beside `X.npy`, by NAME.
+fn columns_beside(path: &Path) -> BTreeMap<String, PathBuf> {
+    let (Some(stem), Some(folder)) = (path.file_stem().and_then(|s| s.to_str()), path.parent())
+    else {
+        return BTreeMap::new();
+    };
+    let folder = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    let Ok(entries) = folder.read_dir() else {
+        return BTreeMap::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| {
+            let file = entry.file_name();
+            let name = file
+                .to_str()?
+                .strip_prefix(stem)?
+                .strip_prefix('.')?
+                .strip_suffix(".npy")?;
+            // `X.a.b.npy` is the column b of `X.a.npy`.
+            (!name.is_empty() && !name.contains('.')).then(|| (name.to_string(), entry.path()))
+        })
+        .collect()
 }
 
 /// `X.npy` to `X.labels.npy`.
@@ -277,8 +355,12 @@ mod tests {
         assert!(dir.path().join("set.labels.npy").exists());
         assert_eq!(Embeddings::read(&path).unwrap(), table);
         std::fs::remove_file(dir.path().join("set.labels.npy")).unwrap();
-        let error = Embeddings::read(&path).unwrap_err().to_string();
-        assert!(error.contains("set.labels.npy"), "{error}");
+        assert!(Embeddings::read(&path).unwrap().all_labels().is_empty());
+        let labels = dir.path().join("none.npy");
+        let error = Embeddings::read_npy(&path, Some(&labels))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("none.npy"), "{error}");
     }
 
     #[test]

@@ -79,9 +79,13 @@ impl PairList {
             .map(|(i, id)| (id.as_str(), i))
             .collect();
         if by_id.len() != embeddings.ids().len() {
-            return Err(Error::format(
-                "the embeddings have two samples with one id: pairs cannot be told apart",
-            ));
+            let first_of = |i: usize, id: &String| by_id.get(id.as_str()) == Some(&i);
+            let twice = embeddings.ids().iter().enumerate();
+            let twice = twice.filter(|&(i, id)| !first_of(i, id)).map(|(_, id)| id);
+            return Err(Error::format(format!(
+                "the embeddings have two samples with one id, `{}`: pairs cannot be told apart",
+                twice.min().map_or("", String::as_str)
+            )));
         }
         let find = |text: &str| -> Result<usize> {
             if !by_id.is_empty() {

@@ -6,21 +6,20 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::bootstrap::{BandPoint, BootstrapConfig};
-use crate::calibration::{Calibration, CalibrationConfig, calibration_of_logits};
-use crate::classification::{Classification, Confusion};
+use crate::calibration::Calibration;
+use crate::classification::Confusion;
 use crate::embeddings::Embeddings;
 use crate::error::{Error, Result};
+use crate::folds::FoldRule;
 use crate::hardest::ScoredPair;
-use crate::pairs::PairList;
-use crate::retrieval::{Retrieval, RetrievalConfig, retrieve};
+use crate::plan::Plan;
+use crate::retrieval::RetrievalConfig;
 use crate::roc::CurvePoint;
 use crate::score::{Score, ScoreHistogram};
-use crate::verification::{
-    MAX_BOOTSTRAP_PAIRS, Verification, VerificationConfig, tar_name, verify_all_pairs, verify_pairs,
-};
+use crate::verification::VerificationConfig;
 
 /// A named way of judging embeddings.
 ///
@@ -39,19 +38,31 @@ pub enum Protocol {
     VerificationAllPairs,
     /// `verification-pairs:FILE`: the pairs of a CSV file `a,b,same[,fold]`.
     VerificationPairs(PathBuf),
+    /// `lfw-strict:FILE`, `lfw-insightface:FILE`, `lfw-facex-zoo:FILE`: accuracy over the folds of a pair list, by the
+    /// rules of that name.
+    Folds(FoldRule, PathBuf),
     /// `retrieval`: the nearest other samples of each sample.
     Retrieval,
+    /// `clustering`: agreement of k-means clusters, as many as labels, with the labels.
+    Clustering,
     /// `classification`: predicted against true classes.
     Classification,
+    /// `NAME.toml`: what a file says; see [`ProtocolFile`](crate::ProtocolFile).
+    File(PathBuf),
 }
 
 impl Protocol {
     /// The names that are understood, for help texts.
-    pub const NAMES: [&'static str; 4] = [
+    pub const NAMES: [&'static str; 9] = [
         "verification-all-pairs",
         "verification-pairs:FILE",
+        "lfw-strict:FILE",
+        "lfw-insightface:FILE",
+        "lfw-facex-zoo:FILE",
         "retrieval",
+        "clustering",
         "classification",
+        "FILE.toml",
     ];
 }
 
@@ -60,7 +71,10 @@ impl fmt::Display for Protocol {
         match self {
             Self::VerificationAllPairs => f.write_str("verification-all-pairs"),
             Self::VerificationPairs(path) => write!(f, "verification-pairs:{}", path.display()),
+            Self::Folds(rule, path) => write!(f, "lfw-{rule}:{}", path.display()),
+            Self::File(path) => write!(f, "{}", path.display()),
             Self::Retrieval => f.write_str("retrieval"),
+            Self::Clustering => f.write_str("clustering"),
             Self::Classification => f.write_str("classification"),
         }
     }
@@ -70,17 +84,22 @@ impl FromStr for Protocol {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "verification-all-pairs" => Ok(Self::VerificationAllPairs),
-            "retrieval" => Ok(Self::Retrieval),
-            "classification" => Ok(Self::Classification),
-            _ => match text.strip_prefix("verification-pairs:") {
-                Some(path) if !path.is_empty() => Ok(Self::VerificationPairs(path.into())),
-                _ => Err(Error::usage(format!(
-                    "unknown protocol `{text}`; known: {}",
-                    Self::NAMES.join(", ")
-                ))),
-            },
+        let (name, file) = text.split_once(':').unwrap_or((text, ""));
+        let rule = name.strip_prefix("lfw-").and_then(|rule| rule.parse().ok());
+        match (name, rule) {
+            (_, Some(rule)) if !file.is_empty() => Ok(Self::Folds(rule, file.into())),
+            ("verification-pairs", _) if !file.is_empty() => {
+                Ok(Self::VerificationPairs(file.into()))
+            }
+            _ if text.ends_with(".toml") => Ok(Self::File(text.into())),
+            ("verification-all-pairs", _) if text == name => Ok(Self::VerificationAllPairs),
+            ("retrieval", _) if text == name => Ok(Self::Retrieval),
+            ("clustering", _) if text == name => Ok(Self::Clustering),
+            ("classification", _) if text == name => Ok(Self::Classification),
+            _ => Err(Error::usage(format!(
+                "unknown protocol `{text}`; known: {}",
+                Self::NAMES.join(", ")
+            ))),
         }
     }
 }
@@ -166,7 +185,7 @@ pub struct Curves {
 /// Judges `embeddings` by `protocol`.
 ///
 /// `classification` takes its predictions from the table: `logits` where there are any, otherwise an integer column
-/// `predictions`.
+/// `predictions`. What a protocol file says goes before `options`.
 ///
 /// # Errors
 /// When the table lacks what the protocol needs, or the metric is undefined on it (one class only, no genuine pair).
@@ -175,244 +194,7 @@ pub fn evaluate(
     embeddings: &Embeddings,
     options: &EvaluateOptions,
 ) -> Result<Evaluation> {
-    match protocol {
-        Protocol::VerificationAllPairs => {
-            let (label, labels) = resolve(embeddings, &options.label)?;
-            let result = verify_all_pairs(
-                embeddings,
-                labels,
-                &verification_config(embeddings, options)?,
-            )?;
-            let mut info = describe(protocol, embeddings, options);
-            info.insert("label".into(), json!(label));
-            info.insert("classes".into(), json!(distinct(labels)));
-            Ok(verification(info, result, options))
-        }
-        Protocol::VerificationPairs(path) => {
-            let list = PairList::read_csv(path, embeddings)?;
-            let labels = resolve(embeddings, &options.label).ok();
-            let config = verification_config(embeddings, options)?;
-            let result = verify_pairs(embeddings, &list, labels.map(|l| l.1), &config)
-                .map_err(|e| e.at(path))?;
-            let mut info = describe(protocol, embeddings, options);
-            if let Some((label, _)) = labels {
-                info.insert("label".into(), json!(label));
-            }
-            Ok(verification(info, result, options))
-        }
-        Protocol::Retrieval => {
-            let (label, labels) = resolve(embeddings, &options.label)?;
-            let config = RetrievalConfig {
-                score: options.score,
-                ks: options.ks.clone(),
-                bootstrap: options.bootstrap,
-                ..Default::default()
-            };
-            let result = retrieve(embeddings, labels, &config)?;
-            let mut info = describe(protocol, embeddings, options);
-            info.insert("label".into(), json!(label));
-            info.insert("classes".into(), json!(distinct(labels)));
-            Ok(retrieval(info, result))
-        }
-        Protocol::Classification => {
-            let (label, labels) = resolve(embeddings, &options.label)?;
-            let drawn = clusters(embeddings, options)?;
-            let (cluster, clusters) = (drawn.map_or("sample", |d| d.0), drawn.map(|d| d.1));
-            let bootstrap = options.bootstrap.as_ref();
-            let result = if let Some(logits) = embeddings.logits() {
-                Classification::from_logits(logits, labels, clusters, bootstrap)?
-            } else {
-                let predicted = embeddings.labels("predictions").map_err(|_| {
-                    Error::missing(
-                        "classification needs `logits` (N, classes) or `predictions` (N) beside the embeddings",
-                    )
-                })?;
-                Classification::from_predictions(predicted, labels, clusters, bootstrap)?
-            };
-            let mut info = describe(protocol, embeddings, options);
-            info.remove("score");
-            info.insert("label".into(), json!(label));
-            info.insert("classes".into(), json!(result.confusion.classes()));
-            name_unit(&mut info, cluster);
-            let calibration = match embeddings.logits() {
-                Some(logits) => {
-                    let config = CalibrationConfig::default();
-                    Some(calibration_of_logits(
-                        logits, labels, &config, clusters, bootstrap,
-                    )?)
-                }
-                None => None,
-            };
-            let (mut metrics, mut intervals) = (result.metrics(), result.intervals);
-            if let Some(calibration) = &calibration {
-                metrics.insert("ece".to_string(), calibration.ece);
-                let interval = calibration.intervals.get("ece");
-                intervals.extend(interval.map(|i| ("ece".to_string(), *i)));
-            }
-            Ok(Evaluation {
-                protocol: info,
-                metrics,
-                intervals,
-                undefined: BTreeMap::new(),
-                curves: Curves {
-                    calibration,
-                    confusion: Some(result.confusion),
-                    class_names: embeddings.names(label).to_vec(),
-                    ..Default::default()
-                },
-            })
-        }
-    }
-}
-
-/// The wanted label column, or the only one when the default is absent.
-fn resolve<'a>(embeddings: &'a Embeddings, wanted: &'a str) -> Result<(&'a str, &'a [u32])> {
-    match embeddings.labels(wanted) {
-        Ok(labels) => Ok((wanted, labels)),
-        Err(error) => {
-            let mut others = embeddings
-                .all_labels()
-                .iter()
-                .filter(|l| l.0 != "predictions");
-            match (others.next(), others.next()) {
-                (Some((name, labels)), None) if wanted == "labels" => Ok((name, labels)),
-                _ => Err(error),
-            }
-        }
-    }
-}
-
-fn distinct(labels: &[u32]) -> usize {
-    labels
-        .iter()
-        .collect::<std::collections::BTreeSet<_>>()
-        .len()
-}
-
-fn verification_config(
-    embeddings: &Embeddings,
-    options: &EvaluateOptions,
-) -> Result<VerificationConfig> {
-    Ok(VerificationConfig {
-        score: options.score,
-        fars: options.fars.clone(),
-        bootstrap: options.bootstrap,
-        hardest: options.hardest,
-        clusters: clusters(embeddings, options)?.map(|c| c.1.to_vec()),
-        ..Default::default()
-    })
-}
-
-/// The column that the bootstrap draws: the one that was asked for, else `identity` where there is one.
-fn clusters<'a>(
-    embeddings: &'a Embeddings,
-    options: &'a EvaluateOptions,
-) -> Result<Option<(&'a str, &'a [u32])>> {
-    let name = options.cluster.as_deref().unwrap_or("identity");
-    match embeddings.labels(name) {
-        Ok(clusters) => Ok(Some((name, clusters))),
-        Err(error) if options.cluster.is_some() => Err(error),
-        Err(_) => Ok(None),
-    }
-}
-
-fn describe(
-    protocol: &Protocol,
-    embeddings: &Embeddings,
-    options: &EvaluateOptions,
-) -> Map<String, Value> {
-    let mut info = Map::new();
-    info.insert("name".into(), json!(protocol.to_string()));
-    info.insert("score".into(), json!(options.score));
-    info.insert("samples".into(), json!(embeddings.len()));
-    info.insert("dim".into(), json!(embeddings.dim()));
-    if let Some(bootstrap) = &options.bootstrap {
-        info.insert("bootstrap".into(), json!(bootstrap));
-        name_unit(&mut info, "label");
-    }
-    info
-}
-
-fn name_unit(info: &mut Map<String, Value>, unit: &str) {
-    if let Some(bootstrap) = info.get_mut("bootstrap").and_then(Value::as_object_mut) {
-        bootstrap.insert("unit".into(), json!(unit));
-    }
-}
-
-fn verification(
-    mut info: Map<String, Value>,
-    result: Verification,
-    options: &EvaluateOptions,
-) -> Evaluation {
-    let (genuine, impostor) = (result.roc.genuine(), result.roc.impostor());
-    info.insert("genuine_pairs".into(), json!(genuine));
-    info.insert("impostor_pairs".into(), json!(impostor));
-    info.insert(
-        "tar_rule".into(),
-        json!("largest acceptance whose FAR does not exceed the target"),
-    );
-    info.insert("eer_threshold".into(), json!(result.eer.threshold));
-    let accepted: Map<String, Value> = result
-        .tars
-        .iter()
-        .filter_map(|(far, tar)| Some((tar_name(*far), json!(tar.as_ref()?))))
-        .collect();
-    info.insert("tar_detail".into(), Value::Object(accepted));
-    let unit = match result.bootstrap_unit {
-        "cluster" => options.cluster.as_deref().unwrap_or("identity"),
-        other => other,
-    };
-    name_unit(&mut info, unit);
-    if options.bootstrap.is_some() && genuine + impostor > MAX_BOOTSTRAP_PAIRS {
-        info.insert(
-            "bootstrap".into(),
-            json!(format!("left out: more than {MAX_BOOTSTRAP_PAIRS} pairs")),
-        );
-    }
-    if let Some(folds) = &result.folds {
-        info.insert("folds".into(), json!(folds));
-    }
-    let undefined = result
-        .tars
-        .iter()
-        .filter(|(_, tar)| tar.is_none())
-        .map(|&(far, _)| {
-            let reason = format!(
-                "needs {} impostor pairs, there are {impostor}",
-                (1.0 / far).ceil()
-            );
-            (tar_name(far), reason)
-        })
-        .collect();
-    Evaluation {
-        protocol: info,
-        metrics: result.metrics(),
-        undefined,
-        curves: Curves {
-            roc: result.roc.curve(),
-            band: result.band,
-            histogram: Some(result.histogram),
-            false_rejects: result.false_rejects,
-            false_accepts: result.false_accepts,
-            ..Default::default()
-        },
-        intervals: result.intervals,
-    }
-}
-
-fn retrieval(mut info: Map<String, Value>, result: Retrieval) -> Evaluation {
-    info.insert("queries".into(), json!(result.queries));
-    info.insert("lone_samples".into(), json!(result.lone));
-    Evaluation {
-        protocol: info,
-        metrics: result.metrics(),
-        intervals: result.intervals,
-        undefined: BTreeMap::new(),
-        curves: Curves {
-            cmc: result.cmc,
-            ..Default::default()
-        },
-    }
+    Plan::new(protocol, embeddings, options)?.run(embeddings)
 }
 
 impl Evaluation {

@@ -78,6 +78,8 @@ pub struct Retrieval {
     pub recall: Vec<(usize, f64)>,
     /// Cumulative match curve: element k-1 is the share of queries with a hit in the first k.
     pub cmc: Vec<f64>,
+    /// What each query gave, in the order of the labels; for comparisons between runs.
+    pub per_query: Vec<QueryFigures>,
     /// The same means for each identity, in ascending order of the label.
     pub per_class: Vec<ClassRetrieval>,
     /// Bootstrap intervals by metric name.
@@ -85,18 +87,25 @@ pub struct Retrieval {
 }
 
 /// What one query gives.
-#[derive(Clone, Copy)]
-struct Query {
-    code: u32,
-    first_hit: u32,
-    r_precision: f64,
-    ap: f64,
-    ap_at_r: f64,
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct QueryFigures {
+    /// Row of the query.
+    pub row: u32,
+    /// Its label.
+    pub label: u32,
+    /// Rank of the first hit, from 1.
+    pub first_hit: u32,
+    /// Hits in the first R over R.
+    pub r_precision: f64,
+    /// Average precision over all ranks.
+    pub ap: f64,
+    /// Average precision over the first R ranks.
+    pub ap_at_r: f64,
 }
 
-impl Query {
+impl QueryFigures {
     /// From the ranks of all relevant samples, ascending.
-    fn new(code: u32, ranks: &[u32]) -> Self {
+    fn new(row: u32, label: u32, ranks: &[u32]) -> Self {
         let relevant = ranks.len() as f64;
         let (mut hits, mut ap, mut ap_at_r) = (0.0, 0.0, 0.0);
         for (i, &rank) in ranks.iter().enumerate() {
@@ -108,7 +117,8 @@ impl Query {
             }
         }
         Self {
-            code,
+            row,
+            label,
             first_hit: ranks.first().copied().unwrap_or(u32::MAX),
             r_precision: hits / relevant,
             ap: ap / relevant,
@@ -191,26 +201,22 @@ pub fn retrieve(
         same_table: true,
         symmetric: chosen.is_none(),
     };
-    let found: Vec<Query> =
-        ranking.map(|place, ranks| Query::new(ranking.queries.codes[place], ranks));
+    let found: Vec<QueryFigures> = ranking.map(|place, ranks| {
+        let row = ranking.queries.side.origin(place);
+        QueryFigures::new(row, labels[row as usize], ranks)
+    });
     if found.is_empty() {
         return Err(Error::degenerate(format!(
             "none of the {asked} queries has another image of its identity: nothing to retrieve"
         )));
     }
-    let labels_by_code: Vec<u32> = {
-        let mut distinct = labels.to_vec();
-        distinct.sort_unstable();
-        distinct.dedup();
-        distinct
-    };
-    let per_class = by_class(&found, &labels_by_code);
+    let per_class = by_class(&found);
     let queries = found;
-    let clusters: Vec<u32> = queries.iter().map(|q| q.code).collect();
+    let clusters: Vec<u32> = queries.iter().map(|q| q.label).collect();
 
     let count = queries.len() as f64;
     let columns: Vec<(String, Vec<f64>)> = {
-        let column = |f: &dyn Fn(&Query) -> f64| queries.iter().map(f).collect::<Vec<f64>>();
+        let column = |f: &dyn Fn(&QueryFigures) -> f64| queries.iter().map(f).collect::<Vec<f64>>();
         let mut columns = vec![
             (
                 "rank1".to_string(),
@@ -263,20 +269,22 @@ pub fn retrieve(
             })
             .collect(),
         per_class,
+        per_query: queries,
         intervals,
     })
 }
 
-/// Means over the queries of each identity; queries are grouped by code.
-fn by_class(queries: &[Query], labels: &[u32]) -> Vec<ClassRetrieval> {
+/// Means over the queries of each identity; queries are grouped by label.
+fn by_class(queries: &[QueryFigures]) -> Vec<ClassRetrieval> {
     queries
-        .chunk_by(|x, y| x.code == y.code)
+        .chunk_by(|x, y| x.label == y.label)
         .filter_map(|group| {
             let first = group.first()?;
-            let mean =
-                |f: &dyn Fn(&Query) -> f64| group.iter().map(f).sum::<f64>() / group.len() as f64;
+            let mean = |f: &dyn Fn(&QueryFigures) -> f64| {
+                group.iter().map(f).sum::<f64>() / group.len() as f64
+            };
             Some(ClassRetrieval {
-                label: labels.get(first.code as usize).copied()?,
+                label: first.label,
                 queries: group.len(),
                 rank1: mean(&|q| f64::from(q.first_hit == 1)),
                 r_precision: mean(&|q| q.r_precision),

@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
+use memmap2::Mmap;
 use safetensors::tensor::{SafeTensors, TensorView};
 use safetensors::{Dtype, serialize};
 use serde::{Deserialize, Serialize};
@@ -15,6 +17,7 @@ use crate::elements::{Element, to_f32, to_u32};
 use crate::embeddings::Embeddings;
 use crate::error::{Error, Result};
 use crate::files::{read_bounded, write_atomically};
+use crate::mapped::{MappedFloats, Values, map_file};
 
 /// The strings of a table.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -40,11 +43,21 @@ impl Embeddings {
         Self::from_safetensors(&bytes).map_err(|e| e.at(path))
     }
 
+    pub(crate) fn map_safetensors(path: &Path) -> Result<Self> {
+        let map = map_file(path)?;
+        Self::parse_safetensors(&map, Some(&map)).map_err(|e| e.at(path))
+    }
+
     /// [`Embeddings::read_safetensors`] on bytes in memory.
     ///
     /// # Errors
     /// As there, without the file's name.
     pub fn from_safetensors(bytes: &[u8]) -> Result<Self> {
+        Self::parse_safetensors(bytes, None)
+    }
+
+    /// `map` is what `bytes` lie in, where the table is to be used in its place.
+    fn parse_safetensors(bytes: &[u8], map: Option<&Arc<Mmap>>) -> Result<Self> {
         let bad =
             |e: safetensors::SafeTensorError| Error::format(format!("not a safetensors file: {e}"));
         let tensors = SafeTensors::deserialize(bytes).map_err(bad)?;
@@ -64,9 +77,17 @@ impl Embeddings {
                     .record("embeddings"),
             );
         };
-        let values = to_f32(view.data(), element(view.dtype(), "embeddings")?, false)
-            .map_err(|e| e.record("embeddings"))?;
-        let mut table = Self::new(values, dim)?;
+        let kind = element(view.dtype(), "embeddings")?;
+        let in_place = map
+            .filter(|_| kind == Element::F32)
+            .and_then(|map| MappedFloats::new(map, view.data()));
+        let values = match in_place {
+            Some(floats) => Values::Mapped(floats),
+            None => {
+                Values::Owned(to_f32(view.data(), kind, false).map_err(|e| e.record("embeddings"))?)
+            }
+        };
+        let mut table = Self::from_values(values, dim)?;
 
         for (name, view) in views {
             match *view.shape() {

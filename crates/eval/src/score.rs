@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::str::FromStr;
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::embeddings::Embeddings;
 use crate::error::{Error, Result};
@@ -17,7 +17,7 @@ use crate::products::row_products;
 use crate::simd;
 
 /// A similarity: larger is more alike.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Score {
     /// a.b / (|a| |b|), in [-1, 1]; undefined, and refused, for a zero vector.

@@ -50,7 +50,6 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f64 {
     )
 }
 
-#[cfg(test)]
 /// a.b of f64 rows.
 pub(crate) fn dot64(a: &[f64], b: &[f64]) -> f64 {
     run(

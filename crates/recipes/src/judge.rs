@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use candle::{Device, Tensor};
 use phiz_data::{Column, Dataset, load_images};
-use phiz_eval::{Embeddings, EvaluateOptions, Evaluation, Protocol, evaluate};
+use phiz_eval::{Comparison, Embeddings, EvaluateOptions, Evaluation, Protocol, compare, evaluate};
 use serde_json::{Map, Value, json};
 
 use crate::network::Network;
@@ -33,6 +33,8 @@ pub struct Verdict {
     pub evaluations: Vec<Evaluation>,
     /// What was judged.
     pub embeddings: Embeddings,
+    /// Differences from another table, protocol by protocol; see [`Verdict::against`].
+    pub comparisons: Vec<Comparison>,
     pub(crate) subject: Subject,
 }
 
@@ -102,33 +104,36 @@ pub fn judge(
     verdict(embeddings, &chosen, about, subject)
 }
 
-/// Judges an embedding file; without `protocols` by verification on all pairs.
+/// Judges a table of embeddings called `name`; without `protocols` by verification on all pairs.
 ///
 /// # Errors
-/// When the file cannot be read or a protocol is undefined on it.
-pub fn judge_embeddings(file: &Path, protocols: &[Protocol]) -> Result<Verdict> {
-    let embeddings = Embeddings::read(file)?;
-    let chosen = if protocols.is_empty() {
-        vec![Protocol::VerificationAllPairs]
-    } else {
-        protocols.to_vec()
-    };
-    let about = json!({ "embeddings": file.display().to_string(), "rows": embeddings.len() });
-    let title = file.file_name().map_or_else(
+/// When a protocol is undefined on it.
+pub fn judge_embeddings(
+    name: &Path,
+    embeddings: Embeddings,
+    protocols: &[Protocol],
+    options: &EvaluateOptions,
+) -> Result<Verdict> {
+    let about = json!({ "embeddings": name.display().to_string(), "rows": embeddings.len() });
+    let title = name.file_name().map_or_else(
         || "embeddings".into(),
         |name| name.to_string_lossy().into_owned(),
     );
-    verdict(
-        embeddings,
-        &chosen,
-        about,
-        Subject {
-            title,
-            rendered: false,
-            images: None,
-            run: None,
-        },
-    )
+    let subject = Subject {
+        title,
+        rendered: false,
+        images: None,
+        run: None,
+    };
+    verdict_with(embeddings, &or_default(protocols), options, about, subject)
+}
+
+fn or_default(protocols: &[Protocol]) -> Vec<Protocol> {
+    if protocols.is_empty() {
+        vec![Protocol::VerificationAllPairs]
+    } else {
+        protocols.to_vec()
+    }
 }
 
 /// Reads protocol names.
@@ -246,9 +251,19 @@ pub(crate) fn verdict(
     subject: Subject,
 ) -> Result<Verdict> {
     let options = EvaluateOptions::default();
+    verdict_with(embeddings, protocols, &options, about, subject)
+}
+
+fn verdict_with(
+    embeddings: Embeddings,
+    protocols: &[Protocol],
+    options: &EvaluateOptions,
+    about: Value,
+    subject: Subject,
+) -> Result<Verdict> {
     let evaluations: Vec<Evaluation> = protocols
         .iter()
-        .map(|protocol| Ok(evaluate(protocol, &embeddings, &options)?))
+        .map(|protocol| Ok(evaluate(protocol, &embeddings, options)?))
         .collect::<Result<_>>()?;
     let mut verdict = Verdict {
         protocol: Map::new(),
@@ -257,6 +272,7 @@ pub(crate) fn verdict(
         undefined: BTreeMap::new(),
         evaluations: Vec::new(),
         embeddings,
+        comparisons: Vec::new(),
         subject,
     };
     for evaluation in &evaluations {
@@ -273,9 +289,31 @@ pub(crate) fn verdict(
                     .insert(name.to_string(), Value::Object(evaluation.protocol.clone()));
             }
         }
-        verdict.metrics.extend(evaluation.metrics.clone());
-        verdict.intervals.extend(evaluation.intervals.clone());
-        verdict.undefined.extend(evaluation.undefined.clone());
+        // A name that an earlier protocol has taken already is told apart by the protocol's.
+        let name = |metric: &String| {
+            let taken = &verdict.metrics;
+            if taken.contains_key(metric) || verdict.undefined.contains_key(metric) {
+                format!("{metric} ({})", evaluation.name())
+            } else {
+                metric.clone()
+            }
+        };
+        let renamed: BTreeMap<&String, String> = evaluation
+            .metrics
+            .keys()
+            .chain(evaluation.undefined.keys())
+            .map(|metric| (metric, name(metric)))
+            .collect();
+        let called = |metric: &String| renamed.get(metric).unwrap_or(metric).clone();
+        for (metric, value) in &evaluation.metrics {
+            verdict.metrics.insert(called(metric), *value);
+        }
+        for (metric, interval) in &evaluation.intervals {
+            verdict.intervals.insert(called(metric), *interval);
+        }
+        for (metric, reason) in &evaluation.undefined {
+            verdict.undefined.insert(called(metric), reason.clone());
+        }
     }
     verdict.protocol.insert("data".to_string(), about);
     verdict.evaluations = evaluations;
@@ -294,7 +332,31 @@ impl Verdict {
         if !self.undefined.is_empty() {
             object.insert("undefined".into(), json!(self.undefined));
         }
+        if !self.comparisons.is_empty() {
+            object.insert("against".into(), json!(self.comparisons));
+        }
         Value::Object(object)
+    }
+
+    /// Compares with another table of the same samples by the same protocols; differences are this one's minus the
+    /// other's.
+    ///
+    /// # Errors
+    /// When the tables are not of the same samples, or a protocol is undefined on the other.
+    pub fn against(
+        &mut self,
+        name: &Path,
+        other: &Embeddings,
+        protocols: &[Protocol],
+        options: &EvaluateOptions,
+    ) -> Result<()> {
+        let about = json!({ "embeddings": name.display().to_string(), "rows": other.len() });
+        self.protocol.insert("against".to_string(), about);
+        self.comparisons = or_default(protocols)
+            .iter()
+            .map(|protocol| Ok(compare(protocol, &self.embeddings, other, options)?))
+            .collect::<Result<_>>()?;
+        Ok(())
     }
 
     /// The figures as aligned text, one metric a line.
@@ -316,6 +378,27 @@ impl Verdict {
         }
         for (name, reason) in &self.undefined {
             let _ = writeln!(text, "  {name:<22} undefined: {reason}");
+        }
+        for comparison in &self.comparisons {
+            let _ = writeln!(text, "difference, {}", comparison.protocol);
+            for (name, found) in &comparison.differences {
+                let difference = found.difference;
+                let _ = match found.interval {
+                    Some([low, high]) => {
+                        writeln!(
+                            text,
+                            "  {name:<22} {difference:+.4}  [{low:+.4}, {high:+.4}]"
+                        )
+                    }
+                    None => writeln!(text, "  {name:<22} {difference:+.4}"),
+                };
+            }
+            for (name, difference) in &comparison.plain {
+                let _ = writeln!(text, "  {name:<22} {difference:+.4}");
+            }
+            if let Some(p) = comparison.delong.and_then(|d| d.p_value) {
+                let _ = writeln!(text, "  {:<22} {p:.4} (pairs as independent)", "DeLong p");
+            }
         }
         text
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
+use phiz_eval::{BootstrapConfig, Embeddings, EvaluateOptions};
 use phiz_recipes::{Run, judge, judge_embeddings, protocols};
 
 use crate::args::EvalArgs;
@@ -13,7 +14,16 @@ use crate::commands::{print_json, print_text};
 pub fn run(args: &EvalArgs) -> Result<()> {
     let protocols = protocols(&args.protocols)?;
     let (verdict, out) = match &args.embeddings {
-        Some(file) => (judge_embeddings(file, &protocols)?, args.out.clone()),
+        Some(file) => {
+            let options = options(args)?;
+            let table = read(file, args.labels.as_deref())?;
+            let mut verdict = judge_embeddings(file, table, &protocols, &options)?;
+            if let Some(against) = &args.against {
+                let other = read(against, args.labels.as_deref())?;
+                verdict.against(against, &other, &protocols, &options)?;
+            }
+            (verdict, args.out.clone())
+        }
         None => {
             let folder = match &args.run {
                 Some(folder) => folder.clone(),
@@ -32,6 +42,35 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         return print_json(&verdict.to_json());
     }
     print_text(verdict.table().trim_end())
+}
+
+fn read(file: &Path, labels: Option<&Path>) -> Result<Embeddings> {
+    Ok(match labels {
+        Some(labels) => Embeddings::read_npy(file, Some(labels))?,
+        None => Embeddings::read(file)?,
+    })
+}
+
+fn options(args: &EvalArgs) -> Result<EvaluateOptions> {
+    let mut options = EvaluateOptions::default();
+    if let Some(label) = &args.label {
+        options.label.clone_from(label);
+    }
+    if let Some(score) = &args.score {
+        options.score = score.parse()?;
+    }
+    if !args.fars.is_empty() {
+        options.fars.clone_from(&args.fars);
+    }
+    if let Some(bad) = args.fars.iter().find(|f| !(**f > 0.0 && **f <= 1.0)) {
+        anyhow::bail!("--far must lie in (0, 1], found {bad}");
+    }
+    options.bootstrap = (args.resamples > 0).then_some(BootstrapConfig {
+        resamples: args.resamples,
+        seed: args.seed,
+        ..Default::default()
+    });
+    Ok(options)
 }
 
 fn newest_run() -> Result<PathBuf> {

@@ -1,0 +1,572 @@
+//! What a protocol comes to on one table: columns and files looked up, then judged.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::{Map, Value, json};
+
+use crate::bootstrap::BootstrapConfig;
+use crate::calibration::{CalibrationConfig, calibration_of_logits};
+use crate::classification::Classification;
+use crate::clustering::compare_clusters;
+use crate::conditions::{Condition, Relation};
+use crate::embeddings::Embeddings;
+use crate::error::{Error, Result};
+use crate::folds::{FoldRule, verify_folds};
+use crate::kmeans::{KMeansConfig, kmeans};
+use crate::pairs::PairList;
+use crate::protocol::{Curves, EvaluateOptions, Evaluation, Protocol};
+use crate::protocol_file::{ConditionEntry, ProtocolFile, ProtocolKind, ThresholdEntry};
+use crate::retrieval::{Retrieval, RetrievalConfig, retrieve};
+use crate::template_protocol::{self, TemplatePlan};
+use crate::verification::{
+    MAX_BOOTSTRAP_PAIRS, Verification, VerificationConfig, tar_name, too_few, verify_all_pairs,
+    verify_pairs,
+};
+
+/// A protocol with everything it needs from files, ready for a table.
+pub(crate) struct Plan {
+    pub(crate) name: String,
+    pub(crate) options: EvaluateOptions,
+    pub(crate) what: What,
+}
+
+/// What is done.
+pub(crate) enum What {
+    Verification {
+        pairs: Option<PathBuf>,
+        conditions: Vec<Condition>,
+        thresholds: Vec<f64>,
+    },
+    Folds {
+        pairs: PathBuf,
+        rule: FoldRule,
+    },
+    Retrieval {
+        queries: Option<Vec<usize>>,
+    },
+    Clustering {
+        clusters: Option<usize>,
+        seed: u64,
+    },
+    Classification,
+    Templates(TemplatePlan),
+}
+
+impl Plan {
+    pub(crate) fn new(
+        protocol: &Protocol,
+        table: &Embeddings,
+        options: &EvaluateOptions,
+    ) -> Result<Self> {
+        let listed = |pairs: Option<PathBuf>| What::Verification {
+            pairs,
+            conditions: Vec::new(),
+            thresholds: Vec::new(),
+        };
+        let what = match protocol {
+            Protocol::VerificationAllPairs => listed(None),
+            Protocol::VerificationPairs(path) => listed(Some(path.clone())),
+            Protocol::Folds(rule, path) => What::Folds {
+                pairs: path.clone(),
+                rule: *rule,
+            },
+            Protocol::Retrieval => What::Retrieval { queries: None },
+            Protocol::Clustering => What::Clustering {
+                clusters: None,
+                seed: 0,
+            },
+            Protocol::Classification => What::Classification,
+            Protocol::File(path) => {
+                let file = ProtocolFile::read(path)?;
+                return Self::from_file(&file, table, options).map_err(|e| e.at_if_nowhere(path));
+            }
+        };
+        Ok(Self {
+            name: protocol.to_string(),
+            options: options.clone(),
+            what,
+        })
+    }
+
+    pub(crate) fn from_file(
+        file: &ProtocolFile,
+        table: &Embeddings,
+        options: &EvaluateOptions,
+    ) -> Result<Self> {
+        let mut options = options.clone();
+        if let Some(label) = &file.label {
+            options.label.clone_from(label);
+        }
+        if let Some(cluster) = &file.cluster {
+            options.cluster = Some(cluster.clone());
+        }
+        options.score = file.score.unwrap_or(options.score);
+        options.fars = file.fars.clone().unwrap_or(options.fars);
+        options.ks = file.ks.clone().unwrap_or(options.ks);
+        match file.resamples {
+            Some(0) => options.bootstrap = None,
+            Some(resamples) => {
+                options.bootstrap = Some(BootstrapConfig {
+                    resamples,
+                    ..options.bootstrap.unwrap_or_default()
+                });
+            }
+            None => {}
+        }
+        let pairs = file.pairs.as_deref().map(|p| file.path(p));
+        let what = match file.kind {
+            ProtocolKind::Verification => What::Verification {
+                pairs,
+                conditions: conditions(&file.condition, table)?,
+                thresholds: match &file.threshold {
+                    Some(entry) => thresholds(file, entry, &options)?,
+                    None => Vec::new(),
+                },
+            },
+            ProtocolKind::Folds => What::Folds {
+                pairs: pairs.ok_or_else(|| needs("folds", "pairs"))?,
+                rule: file.rule.unwrap_or(FoldRule::Strict),
+            },
+            ProtocolKind::Retrieval => What::Retrieval {
+                queries: queries(file, table)?,
+            },
+            ProtocolKind::Clustering => What::Clustering {
+                clusters: file.clusters,
+                seed: file.seed,
+            },
+            ProtocolKind::Classification => What::Classification,
+            ProtocolKind::Templates | ProtocolKind::Identification => {
+                What::Templates(TemplatePlan::new(file)?)
+            }
+        };
+        Ok(Self {
+            name: file.name.clone(),
+            options,
+            what,
+        })
+    }
+
+    pub(crate) fn run(&self, table: &Embeddings) -> Result<Evaluation> {
+        let options = &self.options;
+        let mut info = describe(&self.name, table, options);
+        match &self.what {
+            What::Verification {
+                pairs,
+                conditions,
+                thresholds,
+            } => {
+                let config = self.verification_config(table, conditions, thresholds)?;
+                let result = match pairs {
+                    None => {
+                        let (label, labels) = resolve(table, &options.label)?;
+                        info.insert("label".into(), json!(label));
+                        info.insert("classes".into(), json!(distinct(labels)));
+                        verify_all_pairs(table, labels, &config)?
+                    }
+                    Some(path) => {
+                        let list = PairList::read_csv(path, table)?;
+                        let labels = resolve(table, &options.label).ok();
+                        if let Some((label, _)) = labels {
+                            info.insert("label".into(), json!(label));
+                        }
+                        verify_pairs(table, &list, labels.map(|l| l.1), &config)
+                            .map_err(|e| e.at(path))?
+                    }
+                };
+                if !conditions.is_empty() {
+                    let words: Vec<String> = conditions.iter().map(ToString::to_string).collect();
+                    info.insert("conditions".into(), json!(words));
+                }
+                Ok(verification(info, result, options))
+            }
+            What::Folds { pairs, rule } => {
+                let list = PairList::read_csv(pairs, table)?;
+                let labels = resolve(table, &options.label).ok().map(|l| l.1);
+                let found = verify_folds(table, &list, labels, *rule, options.score)
+                    .map_err(|e| e.at(pairs))?;
+                info.remove("bootstrap");
+                if *rule != FoldRule::Strict {
+                    info.remove("score");
+                }
+                let mut metrics = BTreeMap::from([
+                    ("fold_accuracy".to_string(), found.mean),
+                    ("fold_accuracy_sd".to_string(), found.sd),
+                    ("fold_accuracy_spread".to_string(), found.spread),
+                ]);
+                if let Some(validation) = &found.validation {
+                    metrics.insert(format!("val@far={:e}", validation.target), validation.val);
+                    metrics.insert("val_far".to_string(), validation.far);
+                }
+                info.insert("pairs".into(), json!(list.pairs().len()));
+                info.insert("folds".into(), json!(found));
+                Ok(plain(info, metrics))
+            }
+            What::Retrieval { queries } => {
+                let (label, labels) = resolve(table, &options.label)?;
+                let result = retrieve(table, labels, &self.retrieval_config(queries.clone()))?;
+                info.insert("label".into(), json!(label));
+                info.insert("classes".into(), json!(distinct(labels)));
+                Ok(retrieval(info, result))
+            }
+            What::Clustering { clusters, seed } => {
+                let (label, labels) = resolve(table, &options.label)?;
+                let config = KMeansConfig {
+                    seed: *seed,
+                    score: options.score,
+                    ..Default::default()
+                };
+                let k = clusters.unwrap_or_else(|| distinct(labels));
+                let found = compare_clusters(labels, &kmeans(table, k, &config)?)?;
+                info.remove("bootstrap");
+                info.insert("label".into(), json!(label));
+                info.insert("classes".into(), json!(found.classes));
+                info.insert("clusters".into(), json!(found.clusters));
+                info.insert("k_means".into(), json!(config));
+                Ok(plain(info, found.metrics()))
+            }
+            What::Classification => classification(info, table, options),
+            What::Templates(plan) => template_protocol::run(plan, info, table, options),
+        }
+    }
+
+    fn verification_config(
+        &self,
+        table: &Embeddings,
+        conditions: &[Condition],
+        thresholds: &[f64],
+    ) -> Result<VerificationConfig> {
+        Ok(VerificationConfig {
+            score: self.options.score,
+            fars: self.options.fars.clone(),
+            bootstrap: self.options.bootstrap,
+            hardest: self.options.hardest,
+            clusters: clusters(table, &self.options)?.map(|c| c.1.to_vec()),
+            conditions: conditions.to_vec(),
+            thresholds: thresholds.to_vec(),
+        })
+    }
+
+    pub(crate) fn retrieval_config(&self, queries: Option<Vec<usize>>) -> RetrievalConfig {
+        RetrievalConfig {
+            score: self.options.score,
+            ks: self.options.ks.clone(),
+            bootstrap: self.options.bootstrap,
+            queries,
+            ..Default::default()
+        }
+    }
+}
+
+pub(crate) fn needs(kind: &str, key: &str) -> Error {
+    Error::missing(format!("kind `{kind}` needs the key `{key}`"))
+}
+
+fn conditions(entries: &[ConditionEntry], table: &Embeddings) -> Result<Vec<Condition>> {
+    entries
+        .iter()
+        .map(|entry| {
+            let codes = table.labels(&entry.column)?.to_vec();
+            let relation = match (entry.relation.as_deref(), &entry.values) {
+                (Some("same"), None) => Relation::Same,
+                (Some("different"), None) => Relation::Different,
+                (None, Some([a, b])) => Relation::Between(
+                    a.code(table, &entry.column)?,
+                    b.code(table, &entry.column)?,
+                ),
+                _ => {
+                    return Err(Error::usage(format!(
+                        "the condition on `{}` needs relation = \"same\" or \"different\", or values = [A, B]",
+                        entry.column
+                    )));
+                }
+            };
+            Ok(Condition {
+                column: entry.column.clone(),
+                codes,
+                relation,
+                pairs: entry.pairs,
+            })
+        })
+        .collect()
+}
+
+/// Fixed thresholds, and the one that a rule chooses on another table.
+fn thresholds(
+    file: &ProtocolFile,
+    entry: &ThresholdEntry,
+    options: &EvaluateOptions,
+) -> Result<Vec<f64>> {
+    let mut out = entry.values.clone();
+    if let Some(bad) = out.iter().find(|t| !t.is_finite()) {
+        return Err(Error::value(format!(
+            "a threshold must be finite, found {bad}"
+        )));
+    }
+    let Some(from) = &entry.from else {
+        return if entry.rule.is_none() && entry.pairs.is_none() && !out.is_empty() {
+            Ok(out)
+        } else {
+            Err(Error::usage(
+                "[threshold] needs `values`, or `from` with a `rule` for a table it is chosen on",
+            ))
+        };
+    };
+    let rule = entry.rule.as_deref().unwrap_or("best-accuracy").parse()?;
+    let table = Embeddings::read(file.path(from))?;
+    let config = VerificationConfig {
+        score: options.score,
+        fars: Vec::new(),
+        bootstrap: None,
+        hardest: 0,
+        ..Default::default()
+    };
+    let found = match &entry.pairs {
+        Some(pairs) => {
+            let list = PairList::read_csv(file.path(pairs), &table)?;
+            verify_pairs(&table, &list, None, &config)?
+        }
+        None => verify_all_pairs(&table, resolve(&table, &options.label)?.1, &config)?,
+    };
+    let chosen = found.roc.threshold(rule)?;
+    if !chosen.is_finite() {
+        return Err(Error::degenerate(format!(
+            "the rule `{}` accepts nothing or everything on {}: no threshold to carry over",
+            entry.rule.as_deref().unwrap_or("best-accuracy"),
+            from.display()
+        )));
+    }
+    out.push(chosen);
+    Ok(out)
+}
+
+fn queries(file: &ProtocolFile, table: &Embeddings) -> Result<Option<Vec<usize>>> {
+    match (file.queries, &file.query) {
+        (Some(_), Some(_)) => Err(Error::usage("`queries` and `query` exclude each other")),
+        (Some(0), None) => Err(Error::usage("`queries` must be at least 1")),
+        (Some(count), None) if count < table.len() => {
+            let n = table.len() as u64;
+            let rows = (0..count as u64).map(|i| (i * n / count as u64) as usize);
+            Ok(Some(rows.collect()))
+        }
+        (_, None) => Ok(None),
+        (None, Some(entry)) => {
+            let column = table.labels(&entry.column)?;
+            let wanted = entry.value.code(table, &entry.column)?;
+            let rows: Vec<usize> = (0..column.len())
+                .filter(|&i| column.get(i) == Some(&wanted))
+                .collect();
+            if rows.is_empty() {
+                return Err(Error::degenerate(format!(
+                    "no row has the value of a query in `{}`",
+                    entry.column
+                )));
+            }
+            Ok(Some(rows))
+        }
+    }
+}
+
+/// A result of figures alone.
+pub(crate) fn plain(info: Map<String, Value>, metrics: BTreeMap<String, f64>) -> Evaluation {
+    Evaluation {
+        protocol: info,
+        metrics,
+        intervals: BTreeMap::new(),
+        undefined: BTreeMap::new(),
+        curves: Curves::default(),
+    }
+}
+
+fn classification(
+    mut info: Map<String, Value>,
+    embeddings: &Embeddings,
+    options: &EvaluateOptions,
+) -> Result<Evaluation> {
+    let (label, labels) = resolve(embeddings, &options.label)?;
+    let drawn = clusters(embeddings, options)?;
+    let (cluster, clusters) = (drawn.map_or("sample", |d| d.0), drawn.map(|d| d.1));
+    let bootstrap = options.bootstrap.as_ref();
+    let result = if let Some(logits) = embeddings.logits() {
+        Classification::from_logits(logits, labels, clusters, bootstrap)?
+    } else {
+        let predicted = embeddings.labels("predictions").map_err(|_| {
+            Error::missing(
+                "classification needs `logits` (N, classes) or `predictions` (N) beside the embeddings",
+            )
+        })?;
+        Classification::from_predictions(predicted, labels, clusters, bootstrap)?
+    };
+    info.remove("score");
+    info.insert("label".into(), json!(label));
+    info.insert("classes".into(), json!(result.confusion.classes()));
+    name_unit(&mut info, cluster);
+    let calibration = match embeddings.logits() {
+        Some(logits) => {
+            let config = CalibrationConfig::default();
+            Some(calibration_of_logits(
+                logits, labels, &config, clusters, bootstrap,
+            )?)
+        }
+        None => None,
+    };
+    let (mut metrics, mut intervals) = (result.metrics(), result.intervals);
+    if let Some(calibration) = &calibration {
+        metrics.insert("ece".to_string(), calibration.ece);
+        let interval = calibration.intervals.get("ece");
+        intervals.extend(interval.map(|i| ("ece".to_string(), *i)));
+    }
+    Ok(Evaluation {
+        protocol: info,
+        metrics,
+        intervals,
+        undefined: BTreeMap::new(),
+        curves: Curves {
+            calibration,
+            confusion: Some(result.confusion),
+            class_names: embeddings.names(label).to_vec(),
+            ..Default::default()
+        },
+    })
+}
+
+/// The column that the bootstrap draws: the one that was asked for, else `identity` where there is one.
+fn clusters<'a>(
+    embeddings: &'a Embeddings,
+    options: &'a EvaluateOptions,
+) -> Result<Option<(&'a str, &'a [u32])>> {
+    let name = options.cluster.as_deref().unwrap_or("identity");
+    match embeddings.labels(name) {
+        Ok(clusters) => Ok(Some((name, clusters))),
+        Err(error) if options.cluster.is_some() => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+/// The wanted label column, or the only one when the default is absent.
+pub(crate) fn resolve<'a>(
+    embeddings: &'a Embeddings,
+    wanted: &'a str,
+) -> Result<(&'a str, &'a [u32])> {
+    match embeddings.labels(wanted) {
+        Ok(labels) => Ok((wanted, labels)),
+        Err(error) => {
+            let mut others = embeddings
+                .all_labels()
+                .iter()
+                .filter(|l| l.0 != "predictions");
+            match (others.next(), others.next()) {
+                (Some((name, labels)), None) if wanted == "labels" => Ok((name, labels)),
+                _ => Err(error),
+            }
+        }
+    }
+}
+
+fn distinct(labels: &[u32]) -> usize {
+    labels
+        .iter()
+        .collect::<std::collections::BTreeSet<_>>()
+        .len()
+}
+
+fn describe(name: &str, embeddings: &Embeddings, options: &EvaluateOptions) -> Map<String, Value> {
+    let mut info = Map::new();
+    info.insert("name".into(), json!(name));
+    info.insert("score".into(), json!(options.score));
+    info.insert("samples".into(), json!(embeddings.len()));
+    info.insert("dim".into(), json!(embeddings.dim()));
+    if let Some(bootstrap) = &options.bootstrap {
+        info.insert("bootstrap".into(), json!(bootstrap));
+        name_unit(&mut info, "label");
+    }
+    info
+}
+
+fn name_unit(info: &mut Map<String, Value>, unit: &str) {
+    if let Some(bootstrap) = info.get_mut("bootstrap").and_then(Value::as_object_mut) {
+        bootstrap.insert("unit".into(), json!(unit));
+    }
+}
+
+fn verification(
+    mut info: Map<String, Value>,
+    result: Verification,
+    options: &EvaluateOptions,
+) -> Evaluation {
+    let (genuine, impostor) = (result.roc.genuine(), result.roc.impostor());
+    info.insert("genuine_pairs".into(), json!(genuine));
+    info.insert("impostor_pairs".into(), json!(impostor));
+    info.insert(
+        "tar_rule".into(),
+        json!("largest acceptance whose FAR does not exceed the target"),
+    );
+    info.insert("eer_threshold".into(), json!(result.eer.threshold));
+    let accepted: Map<String, Value> = result
+        .tars
+        .iter()
+        .filter_map(|(far, tar)| Some((tar_name(*far), json!(tar.as_ref()?))))
+        .collect();
+    info.insert("tar_detail".into(), Value::Object(accepted));
+    let unit = match result.bootstrap_unit {
+        "cluster" => options.cluster.as_deref().unwrap_or("identity"),
+        other => other,
+    };
+    name_unit(&mut info, unit);
+    if options.bootstrap.is_some() && genuine + impostor > MAX_BOOTSTRAP_PAIRS {
+        info.insert(
+            "bootstrap".into(),
+            json!(format!("left out: more than {MAX_BOOTSTRAP_PAIRS} pairs")),
+        );
+    }
+    if let Some(folds) = &result.folds {
+        info.insert("folds".into(), json!(folds));
+    }
+    if !result.operating.is_empty() {
+        info.insert("operating".into(), json!(result.operating));
+    }
+    let undefined = result
+        .tars
+        .iter()
+        .filter(|(_, tar)| tar.is_none())
+        .map(|&(far, _)| (tar_name(far), too_few(far, impostor)))
+        .collect();
+    let mut metrics = result.metrics();
+    for at in &result.operating {
+        for (figure, value) in [("tar", at.tar), ("far", at.far), ("accuracy", at.accuracy)] {
+            metrics.insert(format!("{figure}@threshold={:.6}", at.threshold), value);
+        }
+    }
+    Evaluation {
+        protocol: info,
+        metrics,
+        undefined,
+        curves: Curves {
+            roc: result.roc.curve(),
+            band: result.band,
+            histogram: Some(result.histogram),
+            false_rejects: result.false_rejects,
+            false_accepts: result.false_accepts,
+            ..Default::default()
+        },
+        intervals: result.intervals,
+    }
+}
+
+fn retrieval(mut info: Map<String, Value>, result: Retrieval) -> Evaluation {
+    info.insert("queries".into(), json!(result.queries));
+    if result.per_class.len() <= 200 {
+        info.insert("per_class".into(), json!(result.per_class));
+    }
+    info.insert("lone_samples".into(), json!(result.lone));
+    Evaluation {
+        protocol: info,
+        metrics: result.metrics(),
+        intervals: result.intervals,
+        undefined: BTreeMap::new(),
+        curves: Curves {
+            cmc: result.cmc,
+            ..Default::default()
+        },
+    }
+}
