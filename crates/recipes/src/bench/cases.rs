@@ -338,6 +338,22 @@ pub enum Loss {
     NtXent,
     /// Supervised contrastive.
     SupCon,
+    /// Triplet margin over all triplets.
+    TripletAll,
+    /// Triplet margin over the hardest triplet of each anchor, mining included.
+    BatchHardTriplet,
+    /// Circle.
+    Circle,
+    /// Lifted structure.
+    LiftedStructure,
+    /// Generalised lifted structure.
+    GeneralizedLiftedStructure,
+    /// FastAP.
+    FastAp,
+    /// NCA.
+    Nca,
+    /// Margin loss with a fixed boundary.
+    Margin,
     /// ArcFace with a margin of 28.6 degrees.
     ArcFace,
     /// CosFace.
@@ -351,11 +367,19 @@ pub enum Loss {
 impl Loss {
     /// Losses over the batch alone, with the largest batch that the peer can do in the memory of a common machine: some of
     /// its losses hold a number for every triplet.
-    const PAIRS: [(Loss, usize); 4] = [
+    const PAIRS: [(Loss, usize); 12] = [
         (Loss::Contrastive, 4096),
         (Loss::MultiSimilarity, 4096),
         (Loss::NtXent, 512),
         (Loss::SupCon, 4096),
+        (Loss::TripletAll, 1024),
+        (Loss::BatchHardTriplet, 4096),
+        (Loss::Circle, 4096),
+        (Loss::LiftedStructure, 512),
+        (Loss::GeneralizedLiftedStructure, 4096),
+        (Loss::FastAp, 2048),
+        (Loss::Nca, 4096),
+        (Loss::Margin, 1024),
     ];
 
     /// Losses against learned vectors of classes.
@@ -372,6 +396,14 @@ impl Loss {
             Loss::MultiSimilarity => "multi-similarity with its miner",
             Loss::NtXent => "NT-Xent",
             Loss::SupCon => "SupCon",
+            Loss::TripletAll => "triplet over all",
+            Loss::BatchHardTriplet => "batch-hard triplet with its miner",
+            Loss::Circle => "circle",
+            Loss::LiftedStructure => "lifted structure",
+            Loss::GeneralizedLiftedStructure => "generalised lifted structure",
+            Loss::FastAp => "FastAP",
+            Loss::Nca => "NCA",
+            Loss::Margin => "margin",
             Loss::ArcFace => "ArcFace",
             Loss::CosFace => "CosFace",
             Loss::ProxyAnchor => "proxy-anchor",

@@ -4,8 +4,10 @@ use std::time::Instant;
 
 use candle::{Device, Tensor, Var};
 use phiz_losses::{
-    ArcFace, ArcFaceConfig, Contrastive, CosFace, CosFaceConfig, Head, MetricLoss, MultiSimilarity,
-    NormalizedSoftmax, NormalizedSoftmaxConfig, NtXent, ProxyAnchor, ProxyAnchorConfig, SupCon,
+    ArcFace, ArcFaceConfig, Circle, Contrastive, CosFace, CosFaceConfig, FastAp,
+    GeneralizedLiftedStructure, Head, LiftedStructure, Margin, MetricLoss, MultiSimilarity, Nca,
+    NormalizedSoftmax, NormalizedSoftmaxConfig, NtXent, ProxyAnchor, ProxyAnchorConfig, Select,
+    SupCon, TripletMargin,
 };
 
 use super::{Ready, clusters, normal};
@@ -18,6 +20,15 @@ type Objective = Box<dyn Fn(&Tensor) -> candle::Result<Tensor>>;
 /// A loss over the labels of the batch alone.
 fn metric(loss: impl MetricLoss + 'static, labels: Vec<u32>) -> Objective {
     Box::new(move |embeddings| loss.loss(embeddings, &labels))
+}
+
+/// The triplet margin loss with the margin that was the default before version 3.
+fn triplet(select: Select) -> TripletMargin {
+    TripletMargin {
+        margin: 0.05,
+        select,
+        ..TripletMargin::default()
+    }
 }
 
 /// A loss against learned vectors of classes.
@@ -51,6 +62,14 @@ pub(super) fn loss(which: Loss, sizes: LossSizes) -> Result<Ready> {
         Loss::MultiSimilarity => metric(MultiSimilarity::mined(), labels),
         Loss::NtXent => metric(NtXent::default(), labels),
         Loss::SupCon => metric(SupCon::default(), labels),
+        Loss::TripletAll => metric(triplet(Select::All), labels),
+        Loss::BatchHardTriplet => metric(triplet(Select::BatchHard), labels),
+        Loss::Circle => metric(Circle::default(), labels),
+        Loss::LiftedStructure => metric(LiftedStructure::default(), labels),
+        Loss::GeneralizedLiftedStructure => metric(GeneralizedLiftedStructure::default(), labels),
+        Loss::FastAp => metric(FastAp::default(), labels),
+        Loss::Nca => metric(Nca::default(), labels),
+        Loss::Margin => metric(Margin::default(), labels),
         Loss::ArcFace => {
             let config = ArcFaceConfig {
                 margin: 28.6f64.to_radians(),
