@@ -18,6 +18,10 @@ use clap::Parser;
 
 use args::{Cli, Command};
 
+/// Keeps the large buffers of a training step for the next one.
+#[global_allocator]
+static ALLOCATOR: phiz_kernels::Recycler = phiz_kernels::Recycler::new();
+
 /// How a command ended without an error.
 pub enum Done {
     /// All of it.

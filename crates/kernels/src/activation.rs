@@ -22,7 +22,8 @@ const BLOCK: usize = 1 << 14;
 
 /// `out = f(x)` over blocks in parallel.
 fn map1<T: Real>(x: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
-    let mut out = vec![T::ZERO; x.len()];
+    // SAFETY: the loop below writes every element.
+    let mut out: Vec<T> = unsafe { cpu::unwritten(x.len()) };
     out.par_chunks_mut(BLOCK)
         .zip(x.par_chunks(BLOCK))
         .for_each(|(out, x)| {
@@ -40,7 +41,8 @@ fn map1<T: Real>(x: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
 
 /// `out = f(x, y)` over blocks in parallel.
 pub(crate) fn map2<T: Real>(x: &[T], y: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
-    let mut out = vec![T::ZERO; x.len()];
+    // SAFETY: the loop below writes every element.
+    let mut out: Vec<T> = unsafe { cpu::unwritten(x.len()) };
     out.par_chunks_mut(BLOCK)
         .zip(x.par_chunks(BLOCK))
         .zip(y.par_chunks(BLOCK))
@@ -253,7 +255,8 @@ impl CustomOp2 for PRelu {
         use candle::backend::BackendStorage;
         for_float!(x.dtype(), "prelu", T => {
             let (x, a) = (cpu::operand::<T>("prelu", x, xl)?, cpu::operand::<T>("prelu", a, al)?);
-            let mut out = vec![T::ZERO; x.len()];
+            // SAFETY: the loop below writes every element.
+            let mut out: Vec<T> = unsafe { cpu::unwritten(x.len()) };
             out.par_chunks_mut(self.pixels)
                 .zip(x.par_chunks(self.pixels))
                 .with_min_len(BLOCK / self.pixels + 1)
@@ -282,7 +285,8 @@ impl CustomOp2 for PRelu {
             let (xs, a, dy) = (View::of(x), View::of(slope), View::of(&grad));
             let (xs, dy) = (xs.slice::<T>("prelu")?, dy.slice::<T>("prelu")?);
             let a = a.slice::<T>("prelu")?;
-            let mut dx = vec![T::ZERO; xs.len()];
+            // SAFETY: the loop below writes every element.
+            let mut dx: Vec<T> = unsafe { cpu::unwritten(xs.len()) };
             let planes: Vec<T> = dx
                 .par_chunks_mut(self.pixels)
                 .zip(xs.par_chunks(self.pixels))
@@ -353,7 +357,8 @@ impl Dropout {
         } else {
             0.0
         });
-        let mut out = vec![T::ZERO; x.len()];
+        // SAFETY: the loop below writes every element.
+        let mut out: Vec<T> = unsafe { cpu::unwritten(x.len()) };
         out.par_chunks_mut(STREAM)
             .zip(x.par_chunks(STREAM))
             .enumerate()

@@ -31,6 +31,10 @@ pub trait Real: WithDType + Default + std::ops::Neg<Output = Self> + sealed::Sea
     fn is_nan(self) -> bool;
     /// Whether this is plus or minus infinity.
     fn is_infinite(self) -> bool;
+    /// The slice itself where elements are f32: for kernels that are written for that type alone.
+    fn f32s(x: &[Self]) -> Option<&[f32]>;
+    /// As [`Real::f32s`].
+    fn f32s_mut(x: &mut [Self]) -> Option<&mut [f32]>;
 }
 
 mod sealed {
@@ -40,7 +44,7 @@ mod sealed {
 }
 
 macro_rules! real {
-    ($t:ty, $fast_exp:path) => {
+    ($t:ty, $fast_exp:path, $x:ident => $f32s:expr) => {
         impl Real for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -81,11 +85,17 @@ macro_rules! real {
             fn is_infinite(self) -> bool {
                 <$t>::is_infinite(self)
             }
+            fn f32s($x: &[Self]) -> Option<&[f32]> {
+                $f32s
+            }
+            fn f32s_mut($x: &mut [Self]) -> Option<&mut [f32]> {
+                $f32s
+            }
         }
     };
 }
-real!(f32, crate::exp::exp_f32);
-real!(f64, crate::exp::exp_f64);
+real!(f32, crate::exp::exp_f32, x => Some(x));
+real!(f64, crate::exp::exp_f64, _x => None);
 
 /// Runs `$body` with `$t` bound to the element type named by `$dtype`; other types are an error.
 macro_rules! for_float {
@@ -146,6 +156,27 @@ impl<'a> View<'a> {
             _ => candle::bail!("{op}: expected a tensor on the cpu"),
         }
     }
+}
+
+/// A vector for results: memory as the allocator gives it, not cleared first.
+///
+/// Clearing costs a pass over memory, or a fault for every page; kernels write every element of their
+/// result, so it would be wasted. Builds with debug assertions fill the vector with NaN, which a
+/// forgotten element then shows.
+///
+/// # Safety
+/// Every element is written before any is read.
+pub(crate) unsafe fn unwritten<T: Real>(len: usize) -> Vec<T> {
+    if cfg!(debug_assertions) {
+        return vec![T::NEG_INFINITY - T::NEG_INFINITY; len];
+    }
+    let mut out = Vec::with_capacity(len);
+    // SAFETY: the capacity is there, every bit pattern is a float, and the caller writes before reading.
+    #[allow(clippy::uninit_vec)]
+    unsafe {
+        out.set_len(len);
+    }
+    out
 }
 
 /// A new CPU tensor from its elements.

@@ -51,6 +51,7 @@ mod max_pool;
 mod norm;
 pub mod pairwise;
 mod pool;
+mod recycler;
 mod reduce;
 pub mod row_loss;
 mod rows;
@@ -74,6 +75,7 @@ pub use pool::{
     Pool2dConfig, adaptive_avg_pool2d, avg_pool2d, avg_pool2d_with, global_avg_pool, max_pool2d,
     max_pool2d_with,
 };
+pub use recycler::Recycler;
 pub use upsample::{
     upsample_bilinear2d, upsample_bilinear2d_scale, upsample_nearest2d, upsample_nearest2d_scale,
 };

@@ -88,7 +88,8 @@ impl Linear {
     ) -> (CpuStorage, Shape) {
         let (n, i, o) = (self.rows, self.inputs, self.outputs);
         let mut out = match bias {
-            None => vec![T::ZERO; n * o],
+            // SAFETY: the product below writes every element without reading it.
+            None => unsafe { cpu::unwritten(n * o) },
             Some(bias) => bias.iter().copied().cycle().take(n * o).collect(),
         };
         let target = MatMut::rows(&mut out, n, o, o);
@@ -118,7 +119,8 @@ impl Linear {
             let dy = Mat::rows(view.slice::<T>(OP)?, n, o, o);
             let mut dx = None;
             if x.track_op() {
-                let mut out = vec![T::ZERO; n * i];
+                // SAFETY: the product below writes every element.
+                let mut out: Vec<T> = unsafe { cpu::unwritten(n * i) };
                 let w = View::of(weight);
                 let w = Mat::rows(w.slice::<T>(OP)?, o, i, i);
                 product(MatMut::rows(&mut out, n, i, i), dy, w, false, Threads::All);
@@ -126,7 +128,8 @@ impl Linear {
             }
             let mut dw = None;
             if weight.track_op() {
-                let mut out = vec![T::ZERO; o * i];
+                // SAFETY: the product below writes every element.
+                let mut out: Vec<T> = unsafe { cpu::unwritten(o * i) };
                 let xs = View::of(x);
                 let xs = Mat::rows(xs.slice::<T>(OP)?, n, i, i);
                 product(MatMut::rows(&mut out, o, i, i), dy.t(), xs, false, Threads::All);

@@ -1,13 +1,13 @@
 //! Loops compiled for the instruction set in use.
 
 use crate::isa::{self, InstructionSet};
-use pulp::Simd;
+use pulp::{Simd, WithSimd};
 
 /// A loop body; a type of its own because a closure passed to pulp as it is reaches the dispatched
 /// function through a shim that is not inlined, and so is compiled for the baseline instructions.
 struct Body<F>(F);
 
-impl<R, F: FnMut() -> R> pulp::WithSimd for Body<F> {
+impl<R, F: FnMut() -> R> WithSimd for Body<F> {
     type Output = R;
 
     #[inline(always)]
@@ -25,7 +25,7 @@ pub(crate) fn run<R>(f: impl FnMut() -> R) -> R {
 
 /// Runs `job` for the instruction set in use, with its vectors in hand.
 #[inline(always)]
-pub(crate) fn with<W: pulp::WithSimd>(job: W) -> W::Output {
+pub(crate) fn with<W: WithSimd>(job: W) -> W::Output {
     // Each set is asked for by name: pulp's own dispatch knows AVX2 only with a feature that other
     // users of pulp in the build do not turn on.
     let set = isa::current();

@@ -76,7 +76,7 @@ fn reference(c: &Case, x: &[f64], w: &[f64], dy: Option<&[f64]>) -> [Vec<f64>; 3
     [y, dx, dw]
 }
 
-/// Small integers: their products and sums are exact in f64, nearly so in f32.
+/// Small integers: their products and sums are exact in f64.
 fn draw(seed: usize, n: usize) -> Vec<f64> {
     (0..n)
         .map(|i| ((i * 7919 + seed * 104_729) % 1009 % 15) as f64 - 7.0)
@@ -86,9 +86,11 @@ fn draw(seed: usize, n: usize) -> Vec<f64> {
 fn compare(what: &str, ours: &Tensor, expected: &[f64], tolerance: f64) -> Result<()> {
     let ours = ours.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
     assert_eq!(ours.len(), expected.len(), "{what}");
+    // Minimal filtering rounds in proportion to the sums around a value, not to the value itself.
+    let size = (expected.iter().map(|v| v * v).sum::<f64>() / expected.len() as f64).sqrt();
     for (i, (a, b)) in ours.iter().zip(expected).enumerate() {
         assert!(
-            (a - b).abs() <= tolerance * b.abs().max(1.0),
+            (a - b).abs() <= tolerance * b.abs().max(size).max(1.0),
             "{what} {i}: {a}, expected {b}"
         );
     }
@@ -135,7 +137,7 @@ fn every_split_of_the_work_agrees_with_the_definition() -> Result<()> {
         cfg: dilated,
     });
     for dtype in [DType::F32, DType::F64] {
-        // Sums of a few hundred products of small integers are exact in f32 too.
+        let tolerance = if dtype == DType::F32 { 4e-6 } else { 1e-12 };
         for c in &cases {
             let what = format!(
                 "{:?} -> {} {:?} {:?} {dtype:?}",
@@ -157,18 +159,18 @@ fn every_split_of_the_work_agrees_with_the_definition() -> Result<()> {
                 Tensor::from_vec(dy.clone(), y.shape(), &Device::Cpu)?.to_dtype(dtype)?;
             let grads = y.mul(&cotangent)?.sum_all()?.backward()?;
             let [ey, ex, ew] = reference(c, &x, &w, Some(&dy));
-            compare(&format!("{what} output"), &y, &ey, 1e-6)?;
+            compare(&format!("{what} output"), &y, &ey, tolerance)?;
             compare(
                 &format!("{what} input gradient"),
                 grads.get(&xv).unwrap(),
                 &ex,
-                1e-6,
+                tolerance,
             )?;
             compare(
                 &format!("{what} weight gradient"),
                 grads.get(&wv).unwrap(),
                 &ew,
-                1e-6,
+                tolerance,
             )?;
         }
     }

@@ -50,7 +50,13 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "xtask",
-        &["phiz-recipes", "phiz-data", "phiz-eval", "phiz-train"],
+        &[
+            "phiz-kernels",
+            "phiz-recipes",
+            "phiz-data",
+            "phiz-eval",
+            "phiz-train",
+        ],
     ),
     // Not a room but a guest: an example crate that sees what a user sees.
     ("outside-user", &["phiz-losses", "phiz-mining"]),

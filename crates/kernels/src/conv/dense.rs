@@ -5,6 +5,7 @@
 
 use super::geometry::Geometry;
 use super::im2col::{fold, unfold};
+use super::winograd;
 use crate::cpu::{Real, part};
 use crate::gemm::{Mat, MatMut, Shared, Threads, product, transpose};
 use crate::scratch;
@@ -77,6 +78,13 @@ pub(crate) fn forward<T: Real>(
     bias: Option<&[T]>,
     out: &mut [T],
 ) {
+    if winograd::fits(g)
+        && let (Some(x), Some(weight)) = (T::f32s(x), T::f32s(weight))
+        && let Some(out) = T::f32s_mut(out)
+    {
+        winograd::forward(g, x, weight, bias.and_then(T::f32s), out);
+        return;
+    }
     let plan = Plan::new(g);
     let pixels = g.out_pixels();
     let shared = Shared::new(out);
@@ -285,6 +293,13 @@ const TASKS: usize = 16;
 /// partial sums that are added in order. Products are written transposed, (depth, O), and read the
 /// output gradient with channels last: the layout they need no packing for.
 pub(crate) fn weight_gradient<T: Real>(g: &Geometry, x: &[T], grad: &[T], out: &mut [T]) {
+    if winograd::fits(g)
+        && let (Some(x), Some(grad)) = (T::f32s(x), T::f32s(grad))
+        && let Some(out) = T::f32s_mut(out)
+    {
+        winograd::weight_gradient(g, x, grad, out);
+        return;
+    }
     let (cin, cout, taps) = (g.in_per_group(), g.out_per_group(), g.taps());
     let columns = g.batch * g.out_pixels();
     let chunk = (GRADIENT_ROWS / taps).clamp(1, cin);

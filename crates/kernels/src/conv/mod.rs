@@ -8,6 +8,7 @@ pub(crate) mod dense;
 pub(crate) mod depthwise;
 pub(crate) mod geometry;
 pub(crate) mod im2col;
+pub(crate) mod winograd;
 
 use crate::cpu::{self, Real, View, for_float};
 use candle::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
@@ -103,7 +104,8 @@ pub(crate) struct Convolution {
 impl Convolution {
     pub(crate) fn run<T: Real>(&self, x: &[T], w: &[T], bias: Option<&[T]>) -> Vec<T> {
         let g = &self.geometry;
-        let mut out = vec![T::ZERO; g.out_len()];
+        // SAFETY: all tasks together write every pixel.
+        let mut out: Vec<T> = unsafe { cpu::unwritten(g.out_len()) };
         if g.is_depthwise() {
             depthwise::forward(g, x, w, bias, &mut out);
         } else {
@@ -128,7 +130,8 @@ impl Convolution {
             let dx = match x.track_op() {
                 false => None,
                 true => {
-                    let mut out = vec![T::ZERO; g.in_len()];
+                    // SAFETY: all tasks together write every pixel.
+                    let mut out: Vec<T> = unsafe { cpu::unwritten(g.in_len()) };
                     let (w, dy) = (View::of(weight), View::of(grad));
                     let (w, dy) = (w.slice::<T>(OP)?, dy.slice::<T>(OP)?);
                     if g.is_depthwise() {
@@ -142,7 +145,8 @@ impl Convolution {
             let dw = match weight.track_op() {
                 false => None,
                 true => {
-                    let mut out = vec![T::ZERO; g.weight_len()];
+                    // SAFETY: all tasks together write every weight.
+                    let mut out: Vec<T> = unsafe { cpu::unwritten(g.weight_len()) };
                     let (xs, dy) = (View::of(x), View::of(grad));
                     let (xs, dy) = (xs.slice::<T>(OP)?, dy.slice::<T>(OP)?);
                     if g.is_depthwise() {

@@ -348,7 +348,8 @@ impl Train {
 
     pub(crate) fn forward<T: Real>(&self, x: &[T], params: &[T]) -> Vec<T> {
         let dims = self.dims;
-        let mut out = vec![T::ZERO; dims.len()];
+        // SAFETY: the tasks below write every channel.
+        let mut out: Vec<T> = unsafe { cpu::unwritten(dims.len()) };
         let shared = Shared::new(&mut out);
         let (mean, var) = channel_range(dims)
             .map(|c| {
@@ -453,7 +454,8 @@ fn backward<T: Real, const ACT: bool>(
     wants: bool,
     (x, params, dy): (&[T], &[T], &[T]),
 ) -> (Option<Vec<T>>, Vec<T>) {
-    let mut out = wants.then(|| vec![T::ZERO; dims.len()]);
+    // SAFETY: the tasks below write every channel.
+    let mut out: Option<Vec<T>> = wants.then(|| unsafe { cpu::unwritten(dims.len()) });
     let shared = out.as_mut().map(|v| Shared::new(v));
     let per_channel: Vec<Sums> = channel_range(dims)
         .map(|c| {
@@ -599,7 +601,8 @@ impl CustomOp3 for Eval {
                 })
                 .collect();
             let data = cpu::operand::<T>(OP, x, xl)?;
-            let mut out = vec![T::ZERO; dims.len()];
+            // SAFETY: the tasks below write every plane.
+            let mut out: Vec<T> = unsafe { cpu::unwritten(dims.len()) };
             out.par_chunks_mut(dims.pixels)
                 .zip(data.par_chunks(dims.pixels))
                 .with_min_len((1 << 13) / dims.pixels + 1)
