@@ -11,6 +11,32 @@
 //! Instruction sets (AVX2, AVX-512, NEON) are chosen at run time: no compiler flags are needed. The
 //! environment variable `PHIZ_ISA` forces a lower one; see [`isa`].
 //!
+//! # What is where, and why
+//!
+//! Operations per byte are those in f32 against memory beyond the caches, to an order of magnitude (C
+//! channels, kernels of k x k); a core of the machine the figures are from can do about 165 GFLOP/s.
+//!
+//! | pass | how | operations per byte | why so |
+//! |---|---|---|---|
+//! | 3 x 3, stride 1, 16 channels and more | minimal filtering over tiles of 4 x 4 pixels | C / 3 to C | a quarter of the multiplications; a block of tiles goes through all three stages within the second-level cache |
+//! | other full and grouped kernels | tiles of unfolded columns times weights | C k^2 / 4 | 480 columns by 576 rows stay within a megabyte; the multiplier spends nearly all its time at the peak |
+//! | 1 x 1 | the image itself as the matrix | C / 4 | no unfolding |
+//! | depthwise | direct loops over padded, phase-split rows | k^2 / 4 | memory-bound: each plane is read once and written once |
+//! | batch norm with activation | one task a channel: sums, then values | 1 | memory-bound: the second pass finds the channel in the cache |
+//! | pooling, activations, optimiser | one pass | below 1 | memory-bound |
+//!
+//! What is bound by memory is made cheaper by touching less of it. Convolution, norm and activation are one
+//! op of the graph, since candle fills a tensor with zeros and adds to it for every operand that gets a
+//! gradient. Results are written into memory that was not cleared. [`Recycler`] keeps large buffers from
+//! step to step, and inner loops take theirs from a pool of each thread.
+//!
+//! In processor time of one core, on a machine busy with other work: a training step of an 18-layer
+//! network (112 x 112, batch 16) took 3.6 s at first, 3.0 s with buffers recycled and not cleared, 2.5 s
+//! with minimal filtering, where PyTorch 2.15 took 3.6 to 4.1 s; MobileFaceNet (batch 32) 2.9 s, then 2.1 s,
+//! against 3.2 to 3.4 s.
+//!
+//! # Example
+//!
 //! ```
 //! use candle::{DType, Device, Tensor};
 //! use candle_nn::{Module, VarBuilder, VarMap};

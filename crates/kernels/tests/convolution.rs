@@ -137,7 +137,7 @@ fn every_split_of_the_work_agrees_with_the_definition() -> Result<()> {
         cfg: dilated,
     });
     for dtype in [DType::F32, DType::F64] {
-        let tolerance = if dtype == DType::F32 { 4e-6 } else { 1e-12 };
+        let tolerance = if dtype == DType::F32 { 2e-5 } else { 1e-12 };
         for c in &cases {
             let what = format!(
                 "{:?} -> {} {:?} {:?} {dtype:?}",

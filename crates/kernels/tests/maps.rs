@@ -113,9 +113,11 @@ fn reference(
 fn compare(what: &str, ours: &Tensor, expected: &[f64]) -> Result<()> {
     let ours = ours.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
     assert_eq!(ours.len(), expected.len(), "{what}");
+    // Minimal filtering in f32 rounds in proportion to the sums around a value, not to the value itself.
+    let size = (expected.iter().map(|v| v * v).sum::<f64>() / expected.len() as f64).sqrt();
     for (i, (a, b)) in ours.iter().zip(expected).enumerate() {
         assert!(
-            (a - b).abs() <= 1e-6 * b.abs().max(1.0),
+            (a - b).abs() <= 2e-5 * b.abs().max(size).max(1.0),
             "{what} {i}: {a}, expected {b}"
         );
     }
