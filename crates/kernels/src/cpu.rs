@@ -168,7 +168,7 @@ impl<'a> View<'a> {
 /// Every element is written before any is read.
 pub(crate) unsafe fn unwritten<T: Real>(len: usize) -> Vec<T> {
     if cfg!(debug_assertions) {
-        return vec![T::NEG_INFINITY - T::NEG_INFINITY; len];
+        return vec![T::from_f64(f64::NAN); len];
     }
     let mut out = Vec::with_capacity(len);
     // SAFETY: the capacity is there, every bit pattern is a float, and the caller writes before reading.
