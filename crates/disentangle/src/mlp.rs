@@ -41,6 +41,8 @@ impl Mlp {
         Ok(Self { layers })
     }
 
+    /// The last layer's output; `weights` decides whether this pass teaches the layers.
+    ///
     /// # Shapes
     /// `x` (B, from); result (B, to).
     ///

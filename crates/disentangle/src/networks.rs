@@ -57,6 +57,8 @@ pub struct ConvEncoder {
 }
 
 impl ConvEncoder {
+    /// The encoder `config` describes: `stage0`, `stage1`, ... and `fc` below the builder's prefix.
+    ///
     /// # Errors
     /// When the image is of another size than 28, 32, 64 or 112, or too small for so many halvings.
     pub fn new(config: &ConvEncoderConfig, vb: &VarBuilder<'_>) -> Result<Self> {
@@ -210,6 +212,8 @@ impl Decoder {
         })
     }
 
+    /// Images from codes; `train` decides where batch norms take their statistics from.
+    ///
     /// # Shapes
     /// `codes` (B, code_dim); result (B, C, H, W) in (-1, 1).
     ///

@@ -163,8 +163,6 @@ fn turns_are_a_function_of_the_step() {
 
 #[test]
 fn a_stale_estimate_is_left_out_and_said() {
-    let parameters = Parameters::new(Streams::new(1), DType::F32, &Device::Cpu);
-    let model = model(&parameters, false, Doubling::Upsample);
     let batch = batch(12);
     let objective = Objective {
         against: Against::Information,
@@ -174,7 +172,7 @@ fn a_stale_estimate_is_left_out_and_said() {
     let mut alarms = 0;
     for seed in 0..6 {
         let parameters = Parameters::new(Streams::new(seed), DType::F32, &Device::Cpu);
-        let model = self::model(&parameters, false, Doubling::Upsample);
+        let model = model(&parameters, false, Doubling::Upsample);
         let step = model.main_step(&batch, &objective, 1.).unwrap();
         let below = step
             .metrics
@@ -196,7 +194,6 @@ fn a_stale_estimate_is_left_out_and_said() {
         }
     }
     assert!(alarms > 0);
-    drop(model);
 }
 
 /// The first pixels of an image as they are: what is learned lies in the heads alone.
