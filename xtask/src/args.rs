@@ -182,7 +182,7 @@ pub enum DataCommand {
 /// Arguments of `reproduce`.
 #[derive(Debug, Args)]
 pub struct ReproduceArgs {
-    /// Table: fer-ablation, orl-open-set or losses-orl
+    /// Table: fer-ablation, fer-ablation-complete, orl-open-set or losses-orl
     pub name: String,
     /// Number of seeds for each row, from 0
     #[arg(long, default_value_t = 3)]

@@ -4,14 +4,13 @@
 //! stopped, and a row can be looked at. `table.md` and `table.json` are written anew after every run.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use phiz_data::{Dataset, to_chw_f32};
-use phiz_eval::{Embeddings, Protocol, Summary, mean_sd_ci95};
+use phiz_eval::{Embeddings, Protocol};
 use phiz_train::Observer;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::baselines::{Fisherfaces, centred_pixels};
 use crate::config::Config;
@@ -21,10 +20,16 @@ use crate::run::{Outcome, Run, create_folder, resume, train, write};
 use crate::source::{Source, open_source};
 use crate::{Error, Result};
 
+mod table;
+mod tables;
+
+pub use table::{Row, Table};
+use tables::{Make, ORL, TABLES};
+
 /// What to reproduce.
 #[derive(Debug, Clone)]
 pub struct Reproduction {
-    /// Name of the table: `fer-ablation`, `orl-open-set` or `losses-orl`.
+    /// Name of the table, `fer-ablation` for one; an unknown name is answered with those there are.
     pub name: String,
     /// Number of seeds for each row, from 0.
     pub seeds: u64,
@@ -45,158 +50,6 @@ pub enum Progressed {
     /// It was asked to stop; the same call goes on.
     Interrupted,
 }
-
-/// The figures of a table.
-#[derive(Debug, Clone)]
-pub struct Table {
-    /// Name of the table.
-    pub name: String,
-    /// What was done, for the caption.
-    pub caption: String,
-    /// Metrics shown, in this order; the first is the one rows are compared by.
-    pub metrics: Vec<&'static str>,
-    /// Rows in the order of the table.
-    pub rows: Vec<Row>,
-}
-
-/// One row of a table.
-#[derive(Debug, Clone)]
-pub struct Row {
-    /// Name of the recipe or baseline.
-    pub name: String,
-    /// Values by metric and seed.
-    pub values: BTreeMap<String, Vec<f64>>,
-}
-
-struct Plan {
-    name: &'static str,
-    caption: &'static str,
-    metrics: &'static [&'static str],
-    rows: &'static [(&'static str, Make)],
-}
-
-#[derive(Clone, Copy)]
-enum Make {
-    /// Train a recipe; each seed holds out the next fold.
-    Fold(&'static str),
-    /// Train a recipe with one changed setting list.
-    Recipe(&'static str, &'static [&'static str]),
-    /// Train a recipe on rendered faces first, then on the data from those weights.
-    Pretrained {
-        recipe: &'static str,
-        before: &'static [&'static str],
-        then: &'static [&'static str],
-    },
-    /// Train the metric recipe on ORL with these settings.
-    Loss(&'static [&'static str]),
-    /// Raw pixels, each image's own mean removed.
-    CentredPixels,
-    /// Fisherfaces fitted on the training part.
-    Fisherfaces,
-}
-
-const ORL: &[&str] = &["data.source=orl"];
-
-const TABLES: &[Plan] = &[
-    Plan {
-        name: "fer-ablation",
-        caption: "Expression recognition on subjects never seen in training (rendered faces); seed k holds out fold k.",
-        metrics: &["accuracy", "mean_class_accuracy"],
-        rows: &[
-            ("tuplet", Make::Fold("tuplet")),
-            ("tuplet-one-branch", Make::Fold("tuplet-one-branch")),
-            ("tuplet-fixed", Make::Fold("tuplet-fixed")),
-            ("coupled", Make::Fold("coupled")),
-            ("npair", Make::Fold("npair")),
-            ("triplet", Make::Fold("triplet")),
-            ("softmax", Make::Fold("softmax")),
-        ],
-    },
-    Plan {
-        name: "orl-open-set",
-        caption: "ORL, open set: fitted on s1..s20, judged on all pairs of the 200 images of s21..s40.",
-        metrics: &["auc", "eer", "tar@far=1e-2", "rank1"],
-        rows: &[
-            ("centred-pixels", Make::CentredPixels),
-            ("fisherfaces", Make::Fisherfaces),
-            ("identity", Make::Recipe("identity", ORL)),
-            (
-                "identity-pretrained",
-                Make::Pretrained {
-                    recipe: "identity",
-                    before: PRETRAIN,
-                    then: FINE_TUNE,
-                },
-            ),
-        ],
-    },
-    Plan {
-        name: "losses-orl",
-        caption: "ORL, open set, by loss: one network, one budget (240 steps of 25 people or mirrored people with 4 images each, AdamW), \
-                  every loss at its published defaults unless the row says otherwise; fitted on s1..s20, judged on all pairs of \
-                  the 200 images of s21..s40.",
-        metrics: &["auc", "eer", "tar@far=1e-2", "rank1"],
-        rows: &[
-            ("multi-similarity", Make::Loss(&[])),
-            (
-                "multi-similarity-mined",
-                Make::Loss(&["loss.miner=multi-similarity"]),
-            ),
-            ("contrastive", Make::Loss(&["loss.name=contrastive"])),
-            ("nt-xent", Make::Loss(&["loss.name=nt-xent"])),
-            ("dcl", Make::Loss(&["loss.name=dcl"])),
-            ("sup-con", Make::Loss(&["loss.name=sup-con"])),
-            ("triplet-batch-hard", Make::Loss(BATCH_HARD)),
-            (
-                "softmax",
-                Make::Loss(&["loss.name=none", "objective.softmax_weight=1"]),
-            ),
-            (
-                "normalized-softmax",
-                Make::Loss(&["loss.name=normalized-softmax"]),
-            ),
-            ("cosface", Make::Loss(&["loss.name=cosface"])),
-            ("arcface", Make::Loss(&["loss.name=arcface"])),
-            (
-                "arcface-s16",
-                Make::Loss(&["loss.name=arcface", "loss.settings.scale=16"]),
-            ),
-            ("adaface", Make::Loss(&["loss.name=adaface"])),
-            ("magface", Make::Loss(&["loss.name=magface"])),
-            ("curricularface", Make::Loss(&["loss.name=curricularface"])),
-            ("elasticface", Make::Loss(&["loss.name=elasticface"])),
-            ("sphereface2", Make::Loss(&["loss.name=sphereface2"])),
-            (
-                "subcenter-arcface",
-                Make::Loss(&["loss.name=subcenter-arcface"]),
-            ),
-            ("proxy-anchor", Make::Loss(&["loss.name=proxy-anchor"])),
-            ("proxy-nca", Make::Loss(&["loss.name=proxy-nca"])),
-            ("soft-triple", Make::Loss(&["loss.name=soft-triple"])),
-            ("centred-pixels", Make::CentredPixels),
-        ],
-    },
-];
-
-/// The hinge over the hardest triplet of each anchor, in squared distance.
-const BATCH_HARD: &[&str] = &[
-    "loss.name=none",
-    "objective.metric=triplet",
-    "objective.metric_weight=1",
-    "objective.metric_ramp=0",
-    "objective.tau=0.2",
-];
-
-/// Pre-training on rendered faces: many people, few epochs.
-const PRETRAIN: &[&str] = &[
-    "data.source=synth:identities=300,per_expression=2",
-    "data.train_fraction=0.9",
-    "train.epochs=6",
-    "train.warmup_epochs=1",
-];
-
-/// Fine-tuning on real ones, at a smaller rate.
-const FINE_TUNE: &[&str] = &["data.source=orl", "train.lr=0.02"];
 
 /// Makes a table, training what is not there yet.
 ///
@@ -315,8 +168,8 @@ fn trained(
         Ok(config)
     };
     let config = match make {
-        Make::Fold(recipe) => {
-            let mut config = config(recipe, &[], None)?;
+        Make::Fold(recipe, changes) => {
+            let mut config = config(recipe, changes, None)?;
             config.data.fold = (seed % config.data.folds as u64) as usize;
             config
         }
@@ -459,73 +312,4 @@ fn pixel_rows(dataset: &dyn Dataset, indices: &[usize]) -> Result<Vec<Vec<f32>>>
             Ok(row)
         })
         .collect()
-}
-
-impl Table {
-    /// `{"rows": [{"name", "metrics": {"auc": {"mean", "sd", "ci95", "seeds"}}}]}`.
-    pub fn to_json(&self) -> Value {
-        let rows: Vec<Value> = self
-            .rows
-            .iter()
-            .map(|row| {
-                let metrics: Map<String, Value> = row
-                    .values
-                    .iter()
-                    .map(|(name, values)| {
-                        let summary = mean_sd_ci95(values);
-                        let object = json!({
-                            "mean": summary.as_ref().map(|s| s.mean),
-                            "sd": summary.as_ref().and_then(|s| s.sd),
-                            "ci95": summary.as_ref().and_then(|s| s.ci95),
-                            "seeds": values,
-                        });
-                        (name.clone(), object)
-                    })
-                    .collect();
-                json!({ "name": row.name, "metrics": metrics })
-            })
-            .collect();
-        json!({ "name": self.name, "caption": self.caption, "rows": rows })
-    }
-
-    /// The table as Markdown: mean, standard deviation and 95 % interval over seeds, and the paired
-    /// difference to the first row in the first metric.
-    pub fn to_markdown(&self) -> String {
-        let mut text = format!("{}\n\n| row |", self.caption);
-        for metric in &self.metrics {
-            let _ = write!(text, " {metric} |");
-        }
-        let compared = self.metrics.first().copied().unwrap_or_default();
-        let _ = write!(text, " {compared}: first row minus this |\n|---|");
-        text.push_str(&"---|".repeat(self.metrics.len() + 1));
-        text.push('\n');
-        let first = self.rows.first().and_then(|row| row.values.get(compared));
-        for (at, row) in self.rows.iter().enumerate() {
-            let _ = write!(text, "| {} |", row.name);
-            for metric in &self.metrics {
-                let values = row.values.get(*metric).map_or(&[][..], Vec::as_slice);
-                let _ = write!(text, " {} |", cell(mean_sd_ci95(values).as_ref()));
-            }
-            let differences: Vec<f64> = match (first, row.values.get(compared)) {
-                (Some(a), Some(b)) if at > 0 && a.len() == b.len() => {
-                    a.iter().zip(b).map(|(a, b)| a - b).collect()
-                }
-                _ => Vec::new(),
-            };
-            let _ = writeln!(text, " {} |", cell(mean_sd_ci95(&differences).as_ref()));
-        }
-        text
-    }
-}
-
-fn cell(summary: Option<&Summary>) -> String {
-    let Some(summary) = summary else {
-        return "-".to_string();
-    };
-    match (summary.sd, summary.ci95) {
-        (Some(sd), Some([low, high])) => {
-            format!("{:.4} ± {sd:.4} [{low:.4}, {high:.4}]", summary.mean)
-        }
-        _ => format!("{:.4}", summary.mean),
-    }
 }
