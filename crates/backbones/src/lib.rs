@@ -4,6 +4,8 @@
 //!   and a metric branch; 21 MMAC an image, made to be trained on a CPU.
 //! * [`IResNet`] 18, 34, 50, 100 and [`MobileFaceNet`]: the two families of the ArcFace training
 //!   code, layer by layer and name by name, so that its checkpoints load as they are.
+//! * [`ResNet`] 18 and 50 (version 1.5) with stems for small images, and [`VisionTransformer`] Tiny and Small, under
+//!   torchvision's and timm's names: trunks for pre-training and for tasks on maps.
 //! * [`load_pytorch`], [`save_pytorch`]: safetensors and `torch.save` archives in, safetensors out.
 //!
 //! Networks take images (B, C, S, S) in the scale (p / 255 - 0.5) / 0.5 and give embeddings that
@@ -33,7 +35,9 @@ mod inception;
 pub mod iresnet;
 pub mod mobilefacenet;
 pub mod pytorch;
+pub mod resnet;
 mod unit;
+pub mod vit;
 
 pub use expression::{
     Branches, Classification, ExpressionNet, ExpressionNetConfig, ExpressionOutput,
@@ -41,3 +45,5 @@ pub use expression::{
 pub use iresnet::{IResNet, IResNetConfig, iresnet18, iresnet34, iresnet50, iresnet100};
 pub use mobilefacenet::{MobileFaceNet, MobileFaceNetConfig, mobilefacenet};
 pub use pytorch::{load_pytorch, save_pytorch, select, var_builder};
+pub use resnet::{ResNet, ResNetBlock, ResNetConfig, Stem, resnet18, resnet50};
+pub use vit::{VisionTransformer, VisionTransformerConfig, vit_small, vit_tiny};
