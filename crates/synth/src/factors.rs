@@ -342,6 +342,15 @@ impl Factors {
         out
     }
 
+    /// # Errors
+    /// Names the first factor that is not finite.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        match self.values().into_iter().find(|(_, v)| !v.is_finite()) {
+            None => Ok(()),
+            Some((name, value)) => Err(Error::range(name, f64::from(value), "a finite number")),
+        }
+    }
+
     /// Sets one continuous factor by the name it has in [`Factors::values`].
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 
 use std::f32::consts::FRAC_PI_2;
 
+use crate::landmarks::Spot;
 use crate::math::{V3, clamp01, cross, dot, hill, hill2, line, mix, sin_cos, step, unit};
 use crate::rig::{HEAD_Y, HeadRig, Rig};
 
@@ -134,6 +135,36 @@ pub(crate) fn surface(rig: &Rig, x: f32, y: f32) -> V3 {
     [x, y, z]
 }
 
+/// Place of a landmark in the head's space.
+pub(crate) fn place(rig: &Rig, spot: Spot) -> V3 {
+    match spot {
+        Spot::Face { x, y } => surface(rig, x, y),
+        Spot::Contour { sine, y } => surface(rig, sine * outline(&rig.head, y).0, y),
+    }
+}
+
+/// Whether the head leaves `point` in sight of an eye at `eye`, both in the head's space: walks towards the eye and
+/// looks whether the way lies under the skin.
+pub(crate) fn sees(rig: &Rig, point: V3, eye: V3) -> bool {
+    let way = unit(sub(eye, point));
+    let h = &rig.head;
+    (1..=24).all(|k| {
+        let t = 0.03 * k as f32;
+        let (x, y, z) = (
+            point[0] + t * way[0],
+            point[1] + t * way[1],
+            point[2] + t * way[2],
+        );
+        let (w, d) = outline(h, y);
+        if x.abs() >= w || y <= h.chin_y || y >= h.crown_y {
+            return true;
+        }
+        // The back of the head bounds it from behind.
+        let c = (1.0 - (x / w) * (x / w)).max(0.0).sqrt();
+        z > surface(rig, x, y)[2] - 0.008 || z < d * flatten(-c)
+    })
+}
+
 /// Faces are flatter in front than a circle.
 fn flatten(c: f32) -> f32 {
     if c > 0.0 {
@@ -155,8 +186,8 @@ pub(crate) fn in_hair(h: &HeadRig, x: f32, y: f32, front: f32) -> f32 {
 }
 
 /// Columns and rows of the head's mesh.
-const HEAD_COLUMNS: usize = 39;
-const HEAD_ROWS: usize = 44;
+pub(crate) const HEAD_COLUMNS: usize = 39;
+pub(crate) const HEAD_ROWS: usize = 44;
 const LOWER_ROWS: usize = 30;
 
 /// The head with its hair.

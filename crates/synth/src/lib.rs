@@ -43,13 +43,17 @@
 //! 754 fixes reach a pixel: sine is a polynomial of our own, powers are products and square roots, gamma is 2. A test
 //! pins checksums. Buffers are reused within a thread but rewritten for each face.
 
+mod affect;
+mod annotate;
 mod config;
+mod curves;
 mod error;
 mod expression;
 mod factors;
 mod geometry;
 mod glasses;
 mod image;
+mod landmarks;
 mod math;
 mod paint;
 mod raster;
@@ -58,9 +62,15 @@ mod rig;
 mod shade;
 mod stream;
 
+pub use affect::{AFFECT_RULE, DISTRESS, affect};
+pub use annotate::{
+    ACTION_UNITS, Annotations, Camera, HeadMesh, Pose, annotate, annotate_factors, head_mesh,
+    head_mesh_of, triangles,
+};
 pub use config::{Place, SynthConfig};
 pub use error::{Error, ErrorKind};
 pub use expression::{EXPRESSIONS, textbook};
 pub use factors::{Actions, Colours, Factors, Scene, Shape, Style, factors};
 pub use image::{Image, grid};
+pub use landmarks::LANDMARKS;
 pub use render::{Rendered, render, render_factors};

@@ -1,7 +1,8 @@
 //! Features painted on the face's chart: eyes, brows, mouth. Each is a few smooth curves; the distance to a curve,
 //! divided by the width of a sample, gives how much of the sample lies on either side.
 
-use crate::math::{V3, clamp01, cover, hill2, line, mix, mix3, pow34, scale3, step};
+use crate::curves::Lips;
+use crate::math::{V3, clamp01, cover, hill2, line, mix, mix3, scale3, step};
 use crate::rig::{BrowRig, EyeRig, MouthRig};
 use crate::shade::Palette;
 
@@ -33,10 +34,7 @@ pub(crate) fn eye(e: &EyeRig, p: &Palette, x: f32, y: f32, px: f32, s: &mut Surf
     let (st, ct) = e.tilt;
     let (u, v) = (dx * ct + dy * st, dy * ct - dx * st);
     let r = u / e.a;
-    let inside = (1.0 - r * r).max(0.0);
-    let almond = inside * (1.0 + 0.30 * r * r);
-    let upper = e.upper * almond * (1.0 + e.skew * r);
-    let lower = -e.lower * almond * (1.0 + 0.15 * r);
+    let (upper, lower, inside) = e.lids(r);
     // Shadow of the socket towards the nose and above the lid.
     s.open *= 1.0 - 0.20 * hill2(dx + 0.10, dy - 0.06, 0.16, 0.12);
     let wide = clamp01(1.25 - r * r);
@@ -92,12 +90,8 @@ pub(crate) fn brow(b: &BrowRig, p: &Palette, x: f32, y: f32, px: f32, s: &mut Su
     if !(-0.15..=1.1).contains(&t) {
         return;
     }
-    // The quadratic through the three heights, with the middle at 0.6 of the way.
-    let (y0, y1, y2) = (b.y_inner, b.y_mid, b.y_outer);
-    const M: f32 = 0.6;
-    let height = y0 * (t - M) * (t - 1.0) / M - y1 * t * (t - 1.0) / (M * (1.0 - M))
-        + y2 * t * (t - M) / (1.0 - M);
-    let slope = (y2 - y0) / (b.x_outer - b.x_inner);
+    let height = b.height(t);
+    let slope = (b.y_outer - b.y_inner) / (b.x_outer - b.x_inner);
     let thick = b.thick * (1.0 - 0.55 * step(0.45, 1.0, t));
     let d = (y - height).abs() / (1.0 + slope * slope).sqrt();
     if d > thick + 0.05 {
@@ -116,16 +110,12 @@ pub(crate) fn mouth(m: &MouthRig, p: &Palette, x: f32, y: f32, px: f32, s: &mut 
     }
     let r2 = (r * r).min(1.3);
     let e = (1.0 - r2).max(0.0);
-    let rise = m.rise2 * r2 + m.rise4 * r2 * r2;
-    let centre = m.y + rise;
-    let shape = e * (1.0 + m.square * r2);
-    let top = centre + m.gap_up * shape;
-    let low = centre - m.gap_down * shape;
-    let round = pow34(e);
-    // The bow of the upper lip dips in the middle.
-    let bow = 1.0 - 0.28 * line(r, 0.30) + 0.12 * line(r.abs() - 0.30, 0.30);
-    let upper = top + m.upper * round * bow;
-    let lower = low - m.lower * round * (1.0 - 0.10 * r2);
+    let Lips {
+        upper,
+        top,
+        low,
+        lower,
+    } = m.lips(r);
 
     // Shadow under the lower lip, and dimples at the corners.
     s.open *= 1.0 - 0.22 * hill2(x, y - lower + 0.030, 0.8 * m.w, 0.050);

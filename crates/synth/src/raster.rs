@@ -1,10 +1,11 @@
 //! Camera and depth buffer: which point of which surface each sample of the image sees.
 
+use crate::annotate::Camera as Pinhole;
 use crate::factors::Scene;
 use crate::geometry::{Material, Mesh, Vertex};
 use crate::math::{V3, sin_cos};
 
-/// The camera: rotation of the head, weak perspective, place in the image. Image coordinates have pixel centres at
+/// The camera: rotation of the head, perspective, place in the image. Image coordinates have pixel centres at
 /// whole numbers, x to the right, y down.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Camera {
@@ -59,6 +60,37 @@ impl Camera {
         let (x, y, z) = (p[0] + PIVOT[0], p[1] + PIVOT[1] - MIDDLE, p[2] + PIVOT[2]);
         let k = self.scale * DISTANCE / (DISTANCE - z);
         [self.centre.0 + k * x, self.centre.1 - k * y, z]
+    }
+
+    /// Rotation and translation from the head's space to a camera at the origin that looks along z with y down.
+    pub(crate) fn extrinsics(&self) -> ([V3; 3], V3) {
+        let turned = self.turn(PIVOT);
+        let [x, y, z] = self.rotation;
+        (
+            [x, [-y[0], -y[1], -y[2]], [-z[0], -z[1], -z[2]]],
+            [
+                PIVOT[0] - turned[0],
+                -(PIVOT[1] - MIDDLE - turned[1]),
+                DISTANCE - (PIVOT[2] - turned[2]),
+            ],
+        )
+    }
+
+    /// Focal length and principal point.
+    pub(crate) fn pinhole(&self) -> Pinhole {
+        Pinhole {
+            focal: self.scale * DISTANCE,
+            principal: [self.centre.0, self.centre.1],
+        }
+    }
+
+    /// Where the camera stands, in the head's space.
+    pub(crate) fn eye(&self) -> V3 {
+        let r = &self.rotation;
+        let v = [-PIVOT[0], MIDDLE - PIVOT[1], DISTANCE - PIVOT[2]];
+        // The inverse of a rotation is its transpose.
+        let back = |k: usize| r[0][k] * v[0] + r[1][k] * v[1] + r[2][k] * v[2] + PIVOT[k];
+        [back(0), back(1), back(2)]
     }
 
     /// Width of a pixel in face units.

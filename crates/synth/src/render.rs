@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use crate::annotate::{self, Annotations};
 use crate::config::{SynthConfig, check_size};
 use crate::error::Error;
 use crate::factors::{Factors, factors};
@@ -22,6 +23,8 @@ pub struct Rendered {
     /// of the eye on the left of the image, the one on the right, the tip of the nose, the corner of the mouth on the
     /// left, the one on the right.
     pub landmarks: [[f32; 2]; 5],
+    /// All labels that need no drawing.
+    pub annotations: Annotations,
     /// What the face was made from.
     pub factors: Factors,
 }
@@ -42,20 +45,18 @@ pub fn render(config: &SynthConfig, index: usize) -> Result<Rendered, Error> {
 /// When the size is not 24 to 1024, or a factor is not finite.
 pub fn render_factors(factors: &Factors, size: usize) -> Result<Rendered, Error> {
     check_size(size)?;
-    for (name, value) in factors.values() {
-        if !value.is_finite() {
-            return Err(Error::range(name, f64::from(value), "a finite number"));
-        }
-    }
+    factors.check()?;
     let rig = Rig::new(factors);
     let camera = Camera::new(&factors.scene, size);
     let pixels = SCRATCH.with_borrow_mut(|scratch| {
         let linear = scratch.light(factors, &rig, &camera, size);
         develop(factors, linear, size)
     });
+    let annotations = annotate::labels(factors, &rig, &camera, size);
     Ok(Rendered {
         image: Image::new(size, size, 3, pixels)?,
-        landmarks: landmarks(&rig, &camera),
+        landmarks: annotations.five,
+        annotations,
         factors: *factors,
     })
 }
@@ -207,28 +208,4 @@ fn blur(light: &mut [f32], size: usize, sigma: f32) {
             }
         }
     }
-}
-
-fn landmarks(rig: &Rig, camera: &Camera) -> [[f32; 2]; 5] {
-    let e = &rig.eye;
-    let (st, ct) = e.tilt;
-    let m = &rig.mouth;
-    let corner = m.y + m.rise2 + m.rise4;
-    let at = |x: f32, y: f32| {
-        let p = camera.project(geometry::surface(rig, x, y));
-        [p[0], p[1]]
-    };
-    // The gaze is given in the eye's own axes, which are mirrored on the left.
-    let pupil = |side: f32| {
-        let (u, v) = (e.gaze.0 * side, e.gaze.1);
-        let (dx, dy) = (u * ct - v * st, v * ct + u * st);
-        at(side * (e.x + dx), e.y + dy)
-    };
-    [
-        pupil(-1.0),
-        pupil(1.0),
-        at(0.0, rig.head.nose_tip),
-        at(-m.w, corner),
-        at(m.w, corner),
-    ]
 }
