@@ -37,6 +37,7 @@
 //! # Ok(()) }
 //! ```
 
+mod alarm;
 mod factor;
 mod game;
 mod information;
@@ -45,20 +46,28 @@ mod model;
 mod networks;
 mod reconstruct;
 mod reversal;
+mod rules;
+mod tally;
 mod targets;
+mod uai;
 
+pub use alarm::Alarm;
 pub use factor::{Factor, FactorKind, FactorValues};
-pub use game::{Against, Alarm, Batch, Ignorant, Objective, Schedule, Step, Turn};
+pub use game::{Batch, Step, TaskLoss};
 pub use information::{
     club, club_categorical, club_gaussian, club_multi_label, gaussian_nll, mine,
     negative_log_likelihood,
 };
 pub use mlp::{Mlp, Weights};
 pub use model::{Codes, Disentangler, DisentanglerConfig};
-pub use networks::{ConvEncoder, ConvEncoderConfig, Decoder, DecoderConfig, Doubling, Trunk};
+pub use networks::{
+    ConvEncoder, ConvEncoderConfig, Decoder, DecoderConfig, Doubling, Halving, Trunk,
+};
 pub use reconstruct::{Reconstruction, ssim};
 pub use reversal::reverse_gradient;
+pub use rules::{Against, Ignorant, Information, Objective, Schedule, Turn};
 pub use targets::{
     certainty, ignorance, negative_binary_entropy, negative_entropy, target_binary_cross_entropy,
     target_cross_entropy,
 };
+pub use uai::{Uai, UaiNoise, UaiObjective};

@@ -7,6 +7,7 @@ use phiz_kernels::layers::{Linear, linear};
 use crate::factor::Factor;
 use crate::mlp::{Mlp, Weights};
 use crate::networks::{Decoder, DecoderConfig, Trunk};
+use crate::rules::Information;
 
 /// Sizes of the codes and networks.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +24,8 @@ pub struct DisentanglerConfig {
     pub adversary_hidden: Vec<usize>,
     /// The decoder.
     pub decoder: DecoderConfig,
+    /// How mutual information is estimated (default CLUB); MINE needs networks of its own.
+    pub information: Information,
 }
 
 impl Default for DisentanglerConfig {
@@ -34,6 +37,7 @@ impl Default for DisentanglerConfig {
             classifier_hidden: vec![128],
             adversary_hidden: vec![128, 128],
             decoder: DecoderConfig::default(),
+            information: Information::default(),
         }
     }
 }
@@ -64,6 +68,18 @@ pub(crate) struct Adversaries {
     pub(crate) factors_from_l: Vec<Mlp>,
     /// Mean and log-variance of l from d: the estimator of I(d; l).
     pub(crate) l_from_d: Mlp,
+    /// MINE's networks, where information is estimated by them.
+    pub(crate) statistics: Option<Statistics>,
+}
+
+/// MINE's networks: from two parts side by side to one number.
+pub(crate) struct Statistics {
+    /// d and each factor.
+    pub(crate) factors_d: Vec<Mlp>,
+    /// l and each factor.
+    pub(crate) factors_l: Vec<Mlp>,
+    /// d and l.
+    pub(crate) l_d: Mlp,
 }
 
 /// The two codes of a batch.
@@ -112,7 +128,26 @@ impl Disentangler {
                 })
                 .collect()
         };
+        let statistics = match config.information {
+            Information::Club => None,
+            Information::Mine => {
+                let vb = adversary.pp("mine");
+                let with_factors = |from: usize, name: &str| -> Result<Vec<Mlp>> {
+                    let net = |factor: &Factor| {
+                        let vb = vb.pp(name).pp(&factor.name);
+                        Mlp::new(from + factor.code_dim(), hidden, 1, &vb)
+                    };
+                    factors.iter().map(net).collect()
+                };
+                Some(Statistics {
+                    factors_d: with_factors(config.d_dim, "factor_d")?,
+                    factors_l: with_factors(config.l_dim, "factor_l")?,
+                    l_d: Mlp::new(config.d_dim + config.l_dim, hidden, 1, &vb.pp("l_d"))?,
+                })
+            }
+        };
         let adversaries = Adversaries {
+            statistics,
             factors_from_d: about_factors(config.d_dim, "factor_from_d")?,
             class_from_l: Mlp::new(
                 config.l_dim,

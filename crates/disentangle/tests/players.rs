@@ -139,6 +139,161 @@ fn each_turn_teaches_its_own_players_and_nobody_else() {
 }
 
 #[test]
+fn who_is_taught_in_a_main_turn_learns_what_he_learns_in_his_own() {
+    for information in [Information::Club, Information::Mine] {
+        let parameters = Parameters::new(Streams::new(3), DType::F32, &Device::Cpu);
+        let vb = parameters.var_builder();
+        let encoder = ConvEncoderConfig {
+            widths: vec![4, 8],
+            features: 24,
+            halving: Halving::Pool,
+            ..Default::default()
+        };
+        let trunk = Box::new(ConvEncoder::new(&encoder, &vb.pp("trunk")).unwrap());
+        let factors = vec![Factor::categorical("angle", &[0, 1, 2]).unwrap()];
+        let config = DisentanglerConfig {
+            classes: 4,
+            adversary_hidden: vec![16],
+            information,
+            ..Default::default()
+        };
+        let model = Disentangler::new(&config, factors, trunk, None, &vb).unwrap();
+        let mut batch = batch(12);
+        batch.factors.truncate(1);
+        let own = model
+            .adversary_step(&batch)
+            .unwrap()
+            .loss
+            .backward()
+            .unwrap();
+        let objective = Objective {
+            against: Against::All,
+            teach: true,
+            ..Default::default()
+        };
+        let both = model.main_step(&batch, &objective, 1.).unwrap();
+        let both = both.loss.backward().unwrap();
+        let mut compared = 0;
+        for (name, var) in parameters.trainable() {
+            let found = both.get(&var).unwrap();
+            if name.starts_with("adversary.") {
+                let alone = own.get(&var).unwrap();
+                let bits = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                for (a, b) in bits(found).iter().zip(bits(alone)) {
+                    assert!(
+                        (a - b).abs() <= 1e-6 * (1. + b.abs()),
+                        "{name}: {a} and {b}"
+                    );
+                }
+                compared += 1;
+            } else {
+                assert!(own.get(&var).is_none(), "{name}");
+            }
+        }
+        assert_eq!(
+            compared,
+            if information == Information::Mine {
+                28
+            } else {
+                16
+            }
+        );
+    }
+}
+
+#[test]
+fn another_loss_of_d_takes_the_place_of_the_classifiers() {
+    let parameters = Parameters::new(Streams::new(3), DType::F32, &Device::Cpu);
+    let model = model(&parameters, false, Doubling::Upsample);
+    let batch = batch(12);
+    let objective = Objective {
+        against: Against::Nothing,
+        lambda: 0.,
+        ..Default::default()
+    };
+    let nothing = |d: &Tensor| d.affine(0., 0.)?.sum_all();
+    let step = model
+        .main_step_with(&batch, &objective, 1., Some(&nothing))
+        .unwrap();
+    let gradients = step.loss.backward().unwrap();
+    for (name, var) in parameters.trainable() {
+        let norm = gradients.get(&var).map_or(0., |g| {
+            let sum = g.sqr().unwrap().sum_all().unwrap();
+            sum.to_scalar::<f32>().unwrap()
+        });
+        assert_eq!(norm > 0., name.starts_with("classifier."), "{name}: {norm}");
+    }
+}
+
+#[test]
+fn an_adversary_that_diverges_is_said_with_the_remedy() {
+    let parameters = Parameters::new(Streams::new(3), DType::F32, &Device::Cpu);
+    let model = model(&parameters, false, Doubling::Upsample);
+    let batch = batch(12);
+    assert!(model.adversary_step(&batch).unwrap().alarms.is_empty());
+    let bias = parameters
+        .get("adversary.factor_from_d.angle.1.bias")
+        .unwrap();
+    bias.set(&Tensor::new(&[0f32, 0., 90.], &Device::Cpu).unwrap())
+        .unwrap();
+    let alarms = model.adversary_step(&batch).unwrap().alarms;
+    let [alarm @ Alarm::Diverging { .. }] = &alarms[..] else {
+        panic!("{alarms:?}")
+    };
+    let text = alarm.to_string();
+    assert!(
+        text.contains("adversary of angle from d") && text.contains("smaller learning rate"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_unsupervised_baseline_plays_in_turns() {
+    let parameters = Parameters::new(Streams::new(3), DType::F32, &Device::Cpu);
+    let vb = parameters.var_builder();
+    let encoder = ConvEncoderConfig {
+        widths: vec![4, 8],
+        features: 24,
+        ..Default::default()
+    };
+    let trunk = Box::new(ConvEncoder::new(&encoder, &vb.pp("trunk")).unwrap());
+    let config = DisentanglerConfig {
+        classes: 4,
+        d_dim: 6,
+        l_dim: 5,
+        ..Default::default()
+    };
+    let model = Uai::new(&config, trunk, &vb).unwrap();
+    let batch = batch(12);
+    let noise = UaiNoise {
+        dropout: Tensor::ones((12, 6), DType::F32, &Device::Cpu).unwrap(),
+        d: Tensor::zeros((12, 6), DType::F32, &Device::Cpu).unwrap(),
+        l: Tensor::zeros((12, 5), DType::F32, &Device::Cpu).unwrap(),
+    };
+    let (adversaries, main): (Vec<String>, Vec<String>) = parameters
+        .trainable()
+        .into_iter()
+        .map(|(name, _)| name)
+        .partition(|name| name.starts_with("adversary."));
+    let step = model.adversary_step(&batch.images).unwrap();
+    assert_eq!(
+        learners(&parameters, &step.loss.backward().unwrap()),
+        adversaries
+    );
+    let objective = UaiObjective::default();
+    let step = model
+        .main_step(&batch.images, &batch.labels, &objective, &noise)
+        .unwrap();
+    assert_eq!(learners(&parameters, &step.loss.backward().unwrap()), main);
+    // The terms add up: classification, reconstruction, and predictions against noise of 0, which are their mean squares.
+    let value = |name: &str| step.metrics.iter().find(|(n, _)| n == name).unwrap().1;
+    let rest = f64::from(step.loss.to_scalar::<f32>().unwrap())
+        - 100. * value("classification")
+        - 0.1 * value("reconstruction");
+    assert!(rest > 0. && rest < 2., "{rest}");
+}
+
+#[test]
 fn turns_are_a_function_of_the_step() {
     let schedule = Schedule {
         adversary_turns: 2,
@@ -252,6 +407,7 @@ fn the_game_removes_a_factor_and_keeps_the_class() {
                 widths: vec![2, 2, 2],
                 ..Default::default()
             },
+            ..Default::default()
         };
         let factors = vec![Factor::categorical("light", &[0, 1]).unwrap()];
         let vb = parameters.var_builder();
