@@ -56,33 +56,82 @@ impl Folder {
     fn from_index(index_path: &Path) -> Result<Self> {
         let index = read_index(index_path)?;
         let root = index_path.parent().unwrap_or(Path::new(""));
-        let paths: Vec<PathBuf> = index.paths.iter().map(|path| root.join(path)).collect();
-        for ((path, written), line) in paths.iter().zip(&index.paths).zip(&index.lines) {
-            let here = |error: Error| Err(error.at(index_path).record(format!("line {line}")));
+        let name = format!("folder:{}", index_path.display());
+        Self::listed(
+            &name,
+            index_path,
+            root,
+            index.paths,
+            index.lines,
+            index.labels,
+        )
+    }
+
+    /// The images `ids` below `root`, each from its line of `list`.
+    ///
+    /// # Errors
+    /// Names list and line of an image that is not there or empty.
+    pub(crate) fn listed(
+        name: &str,
+        list: &Path,
+        root: &Path,
+        ids: Vec<String>,
+        lines: Vec<u64>,
+        labels: Labels,
+    ) -> Result<Self> {
+        let paths: Vec<PathBuf> = ids.iter().map(|id| root.join(id)).collect();
+        for ((path, id), line) in paths.iter().zip(&ids).zip(&lines) {
+            let here = |error: Error| Err(error.at(list).record(format!("line {line}")));
             match std::fs::metadata(path) {
                 Ok(meta) if meta.is_file() && meta.len() > 0 => {}
                 Ok(meta) if meta.is_file() => {
                     return here(Error::new(ErrorKind::Empty(format!(
-                        "image {written:?} is an empty file"
+                        "image {id:?} is an empty file"
                     ))));
                 }
-                Ok(_) => return here(Error::missing(format!("image {written:?} is not a file"))),
+                Ok(_) => return here(Error::missing(format!("image {id:?} is not a file"))),
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                    return here(Error::missing(format!("image {written:?} does not exist")));
+                    return here(Error::missing(format!("image {id:?} does not exist")));
                 }
                 Err(e) => {
-                    return here(Error::missing(format!(
-                        "image {written:?} cannot be read: {e}"
-                    )));
+                    return here(Error::missing(format!("image {id:?} cannot be read: {e}")));
                 }
             }
         }
         Ok(Self {
-            name: format!("folder:{}", index_path.display()),
+            name: name.to_string(),
             paths,
-            ids: index.paths,
-            labels: index.labels,
-            index: Some((index_path.to_path_buf(), index.lines)),
+            ids,
+            labels,
+            index: Some((list.to_path_buf(), lines)),
+        })
+    }
+
+    /// The images `ids` that were found below `root`.
+    ///
+    /// # Errors
+    /// Names the first empty file.
+    pub(crate) fn scanned(
+        name: &str,
+        root: &Path,
+        ids: Vec<String>,
+        labels: Labels,
+    ) -> Result<Self> {
+        let paths: Vec<PathBuf> = ids.iter().map(|id| root.join(id)).collect();
+        for path in &paths {
+            let meta = std::fs::metadata(path).map_err(|e| Error::io("cannot read", path, e))?;
+            if meta.len() == 0 {
+                return Err(
+                    Error::new(ErrorKind::Empty("empty file, expected an image".into())).at(path),
+                );
+            }
+        }
+        Ok(Self {
+            name: name.to_string(),
+            paths,
+            ids,
+            labels,
+            index: None,
         })
     }
 
@@ -113,25 +162,8 @@ impl Folder {
             let values: Vec<&str> = images.iter().map(|image| image[depth].as_str()).collect();
             labels.insert(*name, Column::from_names(&values))?;
         }
-        let paths: Vec<PathBuf> = images
-            .iter()
-            .map(|image| root.join(image.iter().collect::<PathBuf>()))
-            .collect();
-        for path in &paths {
-            let meta = std::fs::metadata(path).map_err(|e| Error::io("cannot read", path, e))?;
-            if meta.len() == 0 {
-                return Err(
-                    Error::new(ErrorKind::Empty("empty file, expected an image".into())).at(path),
-                );
-            }
-        }
-        Ok(Self {
-            name: format!("folder:{}", root.display()),
-            paths,
-            ids: images.iter().map(|image| image.join("/")).collect(),
-            labels,
-            index: None,
-        })
+        let ids = images.iter().map(|image| image.join("/")).collect();
+        Self::scanned(&format!("folder:{}", root.display()), root, ids, labels)
     }
 
     /// Path of sample `index`, if there is one.

@@ -54,6 +54,7 @@ pub mod idx;
 pub mod index;
 mod info;
 mod labels;
+pub mod layouts;
 mod loader;
 mod local_contrast;
 mod mirrored;

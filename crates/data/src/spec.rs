@@ -9,6 +9,7 @@ use phiz_synth::SynthConfig;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::altered_digits::{AlteredDigits, DILATED, Part, ROTATED};
+use crate::layouts::{celeba, yale_b};
 use crate::mnist::{FASHION_CLASSES, Half, Mnist};
 use crate::{Dataset, Error, ErrorKind, Folder, Orl, Result, Synthetic};
 
@@ -53,6 +54,15 @@ pub enum Spec {
     },
     /// `folder:PATH`: image files, or an index of them.
     Folder(PathBuf),
+    /// `celeba:PATH[,train|validation|test]`: [CelebA](crate::layouts::celeba).
+    Celeba {
+        /// Where its lists and images are.
+        folder: PathBuf,
+        /// One of [`PARTS`](crate::layouts::celeba::PARTS); all where there is none.
+        part: Option<&'static str>,
+    },
+    /// `yale-b:PATH`: [Extended Yale B](crate::layouts::yale_b), cropped.
+    YaleB(PathBuf),
     /// `hub:OWNER/NAME[,SPLIT]`: a parquet image set of the Hugging Face hub; cargo feature `hub`.
     Hub {
         /// `OWNER/NAME`.
@@ -127,6 +137,18 @@ pub fn catalogue() -> &'static [Source] {
             needs: "PNG, JPEG or PNM files",
         },
         Source {
+            name: "celeba",
+            spec: "celeba:PATH[,train|validation|test]",
+            about: "CelebA: photographs with forty attributes, identities and parts",
+            needs: "its lists and img_align_celeba, from its authors",
+        },
+        Source {
+            name: "yale-b",
+            spec: "yale-b:PATH",
+            about: "Extended Yale B, cropped: 38 people under 64 lights",
+            needs: "its folders yaleB01 and so on, from its authors",
+        },
+        Source {
             name: "hub",
             spec: "hub:OWNER/NAME[,SPLIT]",
             about: "a parquet image set of the Hugging Face hub",
@@ -174,6 +196,8 @@ impl Spec {
                 )?)
             }
             Self::Folder(path) => Arc::new(Folder::open(path)?),
+            Self::Celeba { folder, part } => Arc::new(celeba::open(folder, *part)?),
+            Self::YaleB(folder) => Arc::new(yale_b::open(folder)?),
             #[cfg(feature = "parquet")]
             Self::Hub { repo, split } => Arc::new(crate::hub::open_hub(repo, split.as_deref())?),
             #[cfg(not(feature = "parquet"))]
@@ -205,6 +229,8 @@ impl Spec {
             Self::AlteredDigits { .. } => "mnist-rot",
             Self::FashionMnist { .. } => "fashion-mnist",
             Self::Folder(_) => "folder",
+            Self::Celeba { .. } => "celeba",
+            Self::YaleB(_) => "yale-b",
             Self::Hub { .. } => "hub",
             Self::Parquet(_) => "parquet",
         }
@@ -244,6 +270,21 @@ impl FromStr for Spec {
                 ))),
             },
             "folder" => argument("PATH").map(|path| Self::Folder(path.into())),
+            "yale-b" => argument("PATH").map(|path| Self::YaleB(path.into())),
+            "celeba" => {
+                let rest = argument("PATH[,train|validation|test]")?;
+                let part = |end: &str| celeba::PARTS.into_iter().find(|part| *part == end);
+                Ok(match rest.rsplit_once(',') {
+                    Some((path, end)) if part(end).is_some() => Self::Celeba {
+                        folder: path.into(),
+                        part: part(end),
+                    },
+                    _ => Self::Celeba {
+                        folder: rest.into(),
+                        part: None,
+                    },
+                })
+            }
             "parquet" => argument("PATH").map(|path| Self::Parquet(path.into())),
             "hub" => {
                 let rest = argument("OWNER/NAME")?;
@@ -491,7 +532,14 @@ impl fmt::Display for Spec {
                 Some(folder) => write!(f, "{name}:{},{}", folder.display(), part.name()),
                 None => write!(f, "{name}:{}", part.name()),
             },
-            Self::Folder(path) | Self::Parquet(path) => write!(f, "{name}:{}", path.display()),
+            Self::Celeba {
+                folder,
+                part: Some(part),
+            } => write!(f, "{name}:{},{part}", folder.display()),
+            Self::Celeba { folder, part: None } => write!(f, "{name}:{}", folder.display()),
+            Self::Folder(path) | Self::YaleB(path) | Self::Parquet(path) => {
+                write!(f, "{name}:{}", path.display())
+            }
             Self::Hub { repo, split: None } => write!(f, "{name}:{repo}"),
             Self::Hub {
                 repo,
@@ -534,6 +582,9 @@ mod tests {
             "mnist-dil:/data/x,erode2",
             "fashion-mnist:train",
             "folder:/a/b:c,d",
+            "celeba:/data/celeba",
+            "celeba:/data/celeba,validation",
+            "yale-b:/data/CroppedYale",
             "hub:owner/name",
             "hub:owner/some.name-x,test",
             "parquet:faces/train.parquet",
@@ -556,7 +607,7 @@ mod tests {
         let error = |text: &str| text.parse::<Spec>().unwrap_err().to_string();
         assert_eq!(
             error("foldr:x"),
-            "unknown data set \"foldr:x\": expected one of synth, orl, mnist, mnist-rot, mnist-dil, fashion-mnist, folder, hub, parquet; nearest is \
+            "unknown data set \"foldr:x\": expected one of synth, orl, mnist, mnist-rot, mnist-dil, fashion-mnist, folder, celeba, yale-b, hub, parquet; nearest is \
              \"folder\""
         );
         assert!(
