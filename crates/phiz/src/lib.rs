@@ -9,6 +9,7 @@
 //! | a convolution, batch norm or pooling whose CPU gradient is right and fast | [`kernels`] |
 //! | an IResNet, MobileFaceNet or expression network that reads PyTorch's weights | [`backbones`] |
 //! | a code that tells the class and not a labelled factor, by an adversarial game | [`disentangle`] |
+//! | landmarks, 3D, action units, affect or recognition on top of any trunk | [`tasks`] |
 //! | faces with every factor known, without a download | [`synth`] |
 //! | data sets, subject-independent splits, an ordered loader | [`data`] |
 //! | optimisers, schedules and checkpoints that resume bit for bit | [`train`] |
@@ -18,7 +19,7 @@
 //! # Crate topology
 //!
 //! `kernels`, `mining`, `train`, `eval` and `synth` depend on nothing of ours; `losses`, `backbones`
-//! and `disentangle` stand on `kernels`; `data` stands on `synth`; `recipes` on all of them but
+//! and `disentangle` stand on `kernels`; `tasks` on `kernels` and `losses`; `data` stands on `synth`; `recipes` on all of them but
 //! `disentangle`, which no recipe trains yet. A user
 //! of `losses` builds neither image codecs nor the renderer.
 //!
@@ -47,4 +48,5 @@ pub use phiz_losses as losses;
 pub use phiz_mining as mining;
 pub use phiz_recipes as recipes;
 pub use phiz_synth as synth;
+pub use phiz_tasks as tasks;
 pub use phiz_train as train;
