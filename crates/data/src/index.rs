@@ -2,7 +2,8 @@
 //!
 //! CSV has a header line; JSON lines hold one flat object a line. The column `path` is the image, relative
 //! to the folder of the index. `identity`, `expression` and `label` are classes; every other column is a
-//! factor, a number where all its values are numbers, a class otherwise. An empty field or `null` is a
+//! factor, a number where all its values are numbers, a class otherwise (`makeup`, `disguise` and `light` keep these
+//! names as classes). An empty field or `null` is a
 //! value that is not known: NaN in a number, the class `""` in a text; `path`, `identity`, `expression` and
 //! `label` must be known in all records or in none.
 
@@ -22,6 +23,9 @@ const MAX_COLUMNS: usize = 1024;
 
 /// Columns that are classes even where they look like numbers.
 pub(crate) const CLASS_COLUMNS: [&str; 3] = ["identity", "expression", "label"];
+
+/// Columns that keep their bare names where they are classes: what rendered faces wear and how they are lit.
+const STATE_COLUMNS: [&str; 3] = ["makeup", "disguise", "light"];
 
 /// A read index: one path a record, and the labels.
 #[derive(Debug, Clone, PartialEq)]
@@ -274,7 +278,11 @@ pub(crate) fn labels_from_text(
             }
             labels.insert(name, Column::from_names(&texts))?;
         } else {
-            labels.insert(factor_name(&name), factor(&texts))?;
+            let column = factor(&texts);
+            let bare = STATE_COLUMNS.contains(&name.as_str())
+                && matches!(column, Column::Categorical { .. });
+            let name = if bare { name } else { factor_name(&name) };
+            labels.insert(name, column)?;
         }
     }
     Ok(labels)

@@ -386,7 +386,7 @@ enum Setting<'a> {
 }
 
 /// Every key of `synth:`, in the order they are printed.
-fn settings(config: &mut SynthConfig) -> [(&'static str, Setting<'_>); 15] {
+fn settings(config: &mut SynthConfig) -> [(&'static str, Setting<'_>); 18] {
     // Without `..`: a new field of the renderer shows itself here.
     let SynthConfig {
         identities,
@@ -404,6 +404,9 @@ fn settings(config: &mut SynthConfig) -> [(&'static str, Setting<'_>); 15] {
         jitter,
         glasses,
         background,
+        makeup,
+        disguise,
+        lighting,
     } = config;
     [
         ("identities", Setting::Size(identities)),
@@ -427,6 +430,9 @@ fn settings(config: &mut SynthConfig) -> [(&'static str, Setting<'_>); 15] {
         ("jitter", Setting::Strength(jitter)),
         ("glasses", Setting::Strength(glasses)),
         ("background", Setting::Strength(background)),
+        ("makeup", Setting::Strength(makeup)),
+        ("disguise", Setting::Strength(disguise)),
+        ("lighting", Setting::Strength(lighting)),
     ]
 }
 

@@ -1,6 +1,6 @@
 //! Rendered faces as a data set: a face is drawn when it is asked for.
 
-use phiz_synth::{EXPRESSIONS, SynthConfig, factors, render};
+use phiz_synth::{DISGUISES, EXPRESSIONS, LIGHTS, MAKEUP, SynthConfig, factors, render};
 use rayon::prelude::*;
 
 use crate::error::one_line;
@@ -11,7 +11,9 @@ use crate::{Column, Dataset, Error, ErrorKind, Image, Labels, Result};
 pub const MAX_SAMPLES: usize = 1 << 20;
 
 /// Rendered faces. Labels: `identity` (classes `p<number of the person>`), `expression` (the seven of
-/// [`EXPRESSIONS`]) and every continuous factor as `factor.<name>`.
+/// [`EXPRESSIONS`]), `makeup` ([`MAKEUP`]), `disguise` ([`DISGUISES`]), `light` ([`LIGHTS`]) and every continuous
+/// factor as `factor.<name>`. Shares of samples with make-up, disguise or a marked light are the keys `makeup`,
+/// `disguise` and `lighting`, 0 where they are not given.
 pub struct Synthetic {
     config: SynthConfig,
     labels: Labels,
@@ -59,6 +61,27 @@ impl Synthetic {
                 names: EXPRESSIONS.iter().map(ToString::to_string).collect(),
             },
         )?;
+        let states: [(&str, &[&str], Vec<u32>); 3] = [
+            (
+                "makeup",
+                &MAKEUP,
+                drawn.iter().map(|f| f.states.makeup).collect(),
+            ),
+            (
+                "disguise",
+                &DISGUISES,
+                drawn.iter().map(|f| f.states.disguise).collect(),
+            ),
+            (
+                "light",
+                &LIGHTS,
+                drawn.iter().map(|f| f.states.light).collect(),
+            ),
+        ];
+        for (name, classes, codes) in states {
+            let names = classes.iter().map(ToString::to_string).collect();
+            labels.insert(name, Column::Categorical { codes, names })?;
+        }
         let mut columns: Vec<(&'static str, Vec<f32>)> = Vec::new();
         for sample in &drawn {
             let values = sample.values();

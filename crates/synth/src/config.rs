@@ -49,6 +49,15 @@ pub struct SynthConfig {
     pub glasses: f32,
     /// Variation of the background's colour and brightness: 0 plain grey, at most 1. Default 1.
     pub background: f32,
+    /// Share of samples with make-up, half of them as by day, half as for an evening
+    /// ([`MAKEUP`](crate::MAKEUP)), 0 to 1. Default 0.
+    pub makeup: f32,
+    /// Share of samples in disguise: glasses, sunglasses, beard, mask, scarf or hat, one at a time and equally often
+    /// ([`DISGUISES`](crate::DISGUISES)), 0 to 1. Default 0.
+    pub disguise: f32,
+    /// Share of samples in a marked light: from the front, left, right, top, below, dim or coloured, equally often
+    /// ([`LIGHTS`](crate::LIGHTS)); the others have the usual light that `light` varies. 0 to 1. Default 0.
+    pub lighting: f32,
 }
 
 impl Default for SynthConfig {
@@ -69,6 +78,9 @@ impl Default for SynthConfig {
             jitter: 1.0,
             glasses: 0.1,
             background: 1.0,
+            makeup: 0.0,
+            disguise: 0.0,
+            lighting: 0.0,
         }
     }
 }
@@ -110,6 +122,9 @@ impl SynthConfig {
             ("jitter", self.jitter, 3.0, "0 to 3"),
             ("glasses", self.glasses, 1.0, "a probability, 0 to 1"),
             ("background", self.background, 1.0, "0 to 1"),
+            ("makeup", self.makeup, 1.0, "a share, 0 to 1"),
+            ("disguise", self.disguise, 1.0, "a share, 0 to 1"),
+            ("lighting", self.lighting, 1.0, "a share, 0 to 1"),
         ];
         for (field, value, limit, expected) in ranged {
             // Written so that NaN fails too.

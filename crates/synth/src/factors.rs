@@ -3,6 +3,7 @@
 use crate::config::{Place, SynthConfig};
 use crate::error::{Error, ErrorKind};
 use crate::expression;
+use crate::looks::{self, Disguise, Makeup, States, Surround};
 use crate::math::mix;
 use crate::stream::Stream;
 
@@ -18,15 +19,15 @@ macro_rules! group {
         }
 
         impl $name {
-            fn list(&self, out: &mut Vec<(&'static str, f32)>) {
+            pub(crate) fn list(&self, out: &mut Vec<(&'static str, f32)>) {
                 $( out.push((stringify!($field), self.$field)); )*
             }
 
-            fn slots(&mut self) -> impl Iterator<Item = &mut f32> {
+            pub(crate) fn slots(&mut self) -> impl Iterator<Item = &mut f32> {
                 [$( &mut self.$field ),*].into_iter()
             }
 
-            fn find(&mut self, name: &str) -> Option<&mut f32> {
+            pub(crate) fn find(&mut self, name: &str) -> Option<&mut f32> {
                 let names = [$( stringify!($field) ),*];
                 let at = names.iter().position(|&n| n == name)?;
                 self.slots().nth(at)
@@ -34,6 +35,8 @@ macro_rules! group {
         }
     };
 }
+
+pub(crate) use group;
 
 group! {
     /// The shape of a person's face. Every field is a z-score: drawn from a normal distribution with mean 0 and
@@ -324,6 +327,14 @@ pub struct Factors {
     pub actions: Actions,
     /// Pose, light, glasses, background, camera.
     pub scene: Scene,
+    /// Make-up.
+    pub makeup: Makeup,
+    /// Sunglasses, mask, beard, scarf, hat.
+    pub disguise: Disguise,
+    /// Light from all sides.
+    pub surround: Surround,
+    /// Classes of make-up, disguise and light.
+    pub states: States,
     /// Seed of the pixel noise.
     pub noise_seed: u64,
 }
@@ -332,13 +343,16 @@ impl Factors {
     /// All continuous factors by name, in a fixed order.
     #[must_use]
     pub fn values(&self) -> Vec<(&'static str, f32)> {
-        let mut out = Vec::with_capacity(112);
+        let mut out = Vec::with_capacity(144);
         out.push(("peak", self.peak));
         self.shape.list(&mut out);
         self.colours.list(&mut out);
         self.style.list(&mut out);
         self.actions.list(&mut out);
         self.scene.list(&mut out);
+        self.makeup.list(&mut out);
+        self.disguise.list(&mut out);
+        self.surround.list(&mut out);
         out
     }
 
@@ -372,6 +386,9 @@ impl Factors {
                 .or_else(|| self.style.find(name))
                 .or_else(|| self.actions.find(name))
                 .or_else(|| self.scene.find(name))
+                .or_else(|| self.makeup.find(name))
+                .or_else(|| self.disguise.find(name))
+                .or_else(|| self.surround.find(name))
         };
         match slot {
             Some(slot) => {
@@ -404,7 +421,10 @@ pub fn factors(config: &SynthConfig, index: usize) -> Result<Factors, Error> {
         &mut stream,
     );
     let mut stream = Stream::new(config.seed, "scene", number);
-    let scene = draw_scene(config, &mut stream);
+    let mut scene = draw_scene(config, &mut stream);
+    let (makeup, made_up) = looks::makeup(config, number);
+    let (disguise, disguised) = looks::disguise(config, number, &mut scene);
+    let (surround, lit) = looks::light(config, number, &mut scene);
     Ok(labelled(
         place,
         Factors {
@@ -414,6 +434,14 @@ pub fn factors(config: &SynthConfig, index: usize) -> Result<Factors, Error> {
             style,
             actions,
             scene,
+            makeup,
+            disguise,
+            surround,
+            states: States {
+                makeup: made_up,
+                disguise: disguised,
+                light: lit,
+            },
             noise_seed: stream.word(),
             ..Factors::default()
         },

@@ -20,6 +20,9 @@ pub(crate) enum Material {
     Neck = 3,
     Curtain = 4,
     Clothes = 5,
+    Mask = 6,
+    Scarf = 7,
+    Hat = 8,
 }
 
 /// A corner of a mesh: place in the head's space, frontal coordinates, how frontal it is (cosine of the angle around
@@ -333,7 +336,7 @@ pub(crate) fn curtain(rig: &Rig, bottom: f32, mesh: &mut Mesh) {
 }
 
 /// Normals by central differences over the mesh.
-fn normals(mesh: &mut Mesh) {
+pub(crate) fn normals(mesh: &mut Mesh) {
     let (columns, rows) = (mesh.columns, mesh.rows);
     let v = &mut mesh.vertices;
     for row in 0..rows {

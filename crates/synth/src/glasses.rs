@@ -1,6 +1,6 @@
 //! Glasses: a sheet in front of the eyes, seen only where nothing lies before it.
 
-use crate::factors::Scene;
+use crate::factors::Factors;
 use crate::geometry::{self, Mesh, Vertex};
 use crate::math::{V3, clamp01, cover, linear, mix, mix3};
 use crate::rig::Rig;
@@ -35,10 +35,16 @@ pub(crate) fn sheet(rig: &Rig, mesh: &mut Mesh) {
 }
 
 /// Colour of the frame or lens at frontal (x, y), and how much it covers.
-pub(crate) fn frame(rig: &Rig, scene: &Scene, x: f32, y: f32, px: f32) -> (V3, f32) {
+pub(crate) fn frame(rig: &Rig, f: &Factors, x: f32, y: f32, px: f32) -> (V3, f32) {
+    let scene = &f.scene;
+    let sun = f.disguise.sunglasses >= 0.5;
     let ax = x.abs();
     let e = &rig.eye;
-    let (w, h) = (0.225, mix(0.205, 0.165, scene.glasses_shape));
+    let (w, h) = if sun {
+        (0.258, mix(0.225, 0.190, scene.glasses_shape))
+    } else {
+        (0.225, mix(0.205, 0.165, scene.glasses_shape))
+    };
     let (dx, dy) = (
         ((ax - e.x - 0.005) / w).abs(),
         ((y - e.y + 0.015) / h).abs(),
@@ -68,8 +74,17 @@ pub(crate) fn frame(rig: &Rig, scene: &Scene, x: f32, y: f32, px: f32) -> (V3, f
     let solid = rim.max(bridge).max(temple);
     // A pale reflection across the upper part of the lens.
     let band = clamp01(1.0 - ((x * 0.6 + y - e.y - 0.10).abs() / 0.06));
-    let lens = cover(inside, px) * (0.05 + 0.12 * band);
-    let glass = [0.75, 0.80, 0.85];
+    let (lens, glass) = if sun {
+        // Nearly black, a little lighter downwards.
+        let fade = clamp01(0.5 - (y - e.y) / (2.0 * h));
+        let tint = 0.012 + 0.05 * fade * fade + 0.10 * band;
+        (
+            cover(inside, px) * (0.97 - 0.10 * fade),
+            [0.9 * tint, 0.95 * tint, tint],
+        )
+    } else {
+        (cover(inside, px) * (0.05 + 0.12 * band), [0.75, 0.80, 0.85])
+    };
     let alpha = solid.max(lens);
     (mix3(glass, frame, clamp01(solid / alpha.max(1e-6))), alpha)
 }

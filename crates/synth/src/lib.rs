@@ -31,6 +31,14 @@
 //! they turn with the head; skin is lit by a directional light that bleeds red into the shadow and by light from all
 //! sides; then blur, gamma 2 and noise.
 //!
+//! # Looks
+//!
+//! Make-up ([`Makeup`]), disguise ([`Disguise`]) and marked light ([`LIGHTS`], with spherical harmonics from all sides,
+//! [`Surround`]) are off by default; [`SynthConfig`] switches each on for a share of the samples. Which class a
+//! sample drew stands in [`States`]: [`MAKEUP`], [`DISGUISES`], [`LIGHTS`], so that a protocol can train on some
+//! classes and test on others. A share has a stream of its own and moves nothing else of a sample. [`sheet`] draws
+//! one row of faces for each factor.
+//!
 //! # Expressions
 //!
 //! Seven ([`EXPRESSIONS`]), as sets of action units with several forms each. A sample draws a form, a peak intensity
@@ -54,13 +62,16 @@ mod geometry;
 mod glasses;
 mod image;
 mod landmarks;
+mod looks;
 mod math;
 mod paint;
 mod raster;
 mod render;
 mod rig;
 mod shade;
+mod sheet;
 mod stream;
+mod wear;
 
 pub use affect::{AFFECT_RULE, DISTRESS, affect};
 pub use annotate::{
@@ -73,4 +84,6 @@ pub use expression::{EXPRESSIONS, textbook};
 pub use factors::{Actions, Colours, Factors, Scene, Shape, Style, factors};
 pub use image::{Image, grid};
 pub use landmarks::LANDMARKS;
+pub use looks::{DISGUISES, Disguise, LIGHTS, MAKEUP, Makeup, States, Surround};
 pub use render::{Rendered, render, render_factors};
+pub use sheet::{SHEET_COLUMNS, SheetRow, sheet, sheet_rows};

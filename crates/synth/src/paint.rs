@@ -38,6 +38,16 @@ pub(crate) fn eye(e: &EyeRig, p: &Palette, x: f32, y: f32, px: f32, s: &mut Surf
     // Shadow of the socket towards the nose and above the lid.
     s.open *= 1.0 - 0.20 * hill2(dx + 0.10, dy - 0.06, 0.16, 0.12);
     let wide = clamp01(1.25 - r * r);
+    if p.paint.eye_shadow > 0.0 {
+        // From the lashes over the lid, thinning out towards the brow and beyond the outer corner.
+        let high = v - upper;
+        let reach = step(1.30, 0.95, r) * step(-1.15, -0.75, r);
+        let over = step(-0.01, 0.005, high) * step(0.135, 0.045, high);
+        s.blend(
+            p.eye_shadow,
+            clamp01(0.85 * p.paint.eye_shadow * reach * over),
+        );
+    }
     // Fold of the upper lid, then the one below the eye.
     let crease = upper + 0.030 + 0.012 * inside;
     s.open *= 1.0 - 0.35 * wide * line(v - crease, 0.022 + 0.5 * px);
@@ -67,10 +77,11 @@ pub(crate) fn eye(e: &EyeRig, p: &Palette, x: f32, y: f32, px: f32, s: &mut Surf
     }
     // Lashes: thick above, and a little beyond the outer corner.
     if (-1.02..=1.10).contains(&r) {
-        let thick = 0.013 + 0.006 * r;
+        let liner = clamp01(p.paint.eye_liner);
+        let thick = (0.013 + 0.006 * r) * (1.0 + 0.7 * liner);
         let above = cover(thick - (v - upper - 0.3 * thick).abs(), px.max(0.012));
-        let below = cover(0.004 - (v - lower).abs(), px.max(0.012));
-        s.blend(p.lash, (0.92 * above).max(0.35 * below));
+        let below = cover(0.004 + 0.004 * liner - (v - lower).abs(), px.max(0.012));
+        s.blend(p.lash, (0.92 * above).max(mix(0.35, 0.85, liner) * below));
     }
     // Crow's feet.
     if e.crow > 0.01 && dx > e.a {
@@ -127,9 +138,14 @@ pub(crate) fn mouth(m: &MouthRig, p: &Palette, x: f32, y: f32, px: f32, s: &mut 
         // The upper lip faces down and is darker, the lower catches the light.
         let above = step(-0.02, 0.02, y - 0.5 * (top + low));
         let shade = mix(1.0, 0.80, above);
-        s.blend(scale3(p.lips, shade), 0.90 * lips);
-        s.gloss +=
-            0.10 * lips * (1.0 - above) * line(y - low + 0.45 * m.lower, 0.5 * m.lower + 0.01);
+        s.blend(
+            scale3(p.lips, shade),
+            mix(0.90, 0.97, clamp01(p.paint.lipstick)) * lips,
+        );
+        s.gloss += mix(0.10, 0.22, clamp01(p.paint.lipstick))
+            * lips
+            * (1.0 - above)
+            * line(y - low + 0.45 * m.lower, 0.5 * m.lower + 0.01);
     }
     let opening = cover(top - y, px).min(cover(y - low, px));
     if opening > 0.0 && r.abs() < 1.0 {

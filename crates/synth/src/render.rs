@@ -13,6 +13,7 @@ use crate::math::{hash, mix};
 use crate::raster::{Buffer, Camera};
 use crate::rig::Rig;
 use crate::shade::Scenery;
+use crate::wear;
 
 /// A rendered face with everything known about it.
 #[derive(Debug, Clone, PartialEq)]
@@ -113,7 +114,19 @@ impl Scratch {
             geometry::curtain(rig, bottom, mesh);
             buffer.draw(mesh, Material::Curtain, camera, per_pixel, true, 0.0);
         }
-        let worn = f.scene.glasses >= 0.5;
+        if f.disguise.mask >= 0.5 {
+            wear::mask(rig, mesh);
+            buffer.draw(mesh, Material::Mask, camera, per_pixel, true, 0.0);
+        }
+        if f.disguise.scarf >= 0.5 {
+            wear::scarf(rig, mesh);
+            buffer.draw(mesh, Material::Scarf, camera, per_pixel, false, 0.0);
+        }
+        if f.disguise.hat >= 0.5 {
+            wear::hat(rig, mesh);
+            buffer.draw(mesh, Material::Hat, camera, per_pixel, false, 0.0);
+        }
+        let worn = f.scene.glasses >= 0.5 || f.disguise.sunglasses >= 0.5;
         if worn {
             glasses::sheet(rig, mesh);
             lens.reset(side);
@@ -135,8 +148,7 @@ impl Scratch {
                 if worn {
                     let glass = &lens.samples[y * side + x];
                     if glass.material != Material::None && glass.depth > sample.depth {
-                        let (tint, alpha) =
-                            glasses::frame(rig, &f.scene, glass.x, glass.y, scenery.px);
+                        let (tint, alpha) = glasses::frame(rig, f, glass.x, glass.y, scenery.px);
                         for (c, t) in colour.iter_mut().zip(tint) {
                             *c = mix(*c, t, alpha);
                         }

@@ -113,7 +113,7 @@ pub(crate) struct Rig {
     pub brow: BrowRig,
     pub mouth: MouthRig,
     pub fold: FoldRig,
-    /// Beard coverage, 0 to 0.75.
+    /// Beard coverage, 0 to 0.95.
     pub beard: f32,
 }
 
@@ -133,7 +133,9 @@ impl Rig {
             brow: brow(f, s, &eye),
             mouth: mouth(f, s, &head),
             fold: fold(f, s),
-            beard: (0.6 * (s.beard - 0.8)).clamp(0.0, 0.75),
+            beard: (0.6 * (s.beard - 0.8))
+                .clamp(0.0, 0.75)
+                .max(0.95 * f.disguise.false_beard.clamp(0.0, 1.0)),
         }
     }
 }

@@ -2,12 +2,14 @@
 
 use crate::factors::{Colours, Factors};
 use crate::geometry::{self, Material};
+use crate::looks::{Disguise, Makeup, Surround};
 use crate::math::{
     V3, clamp01, dot, hill2, line, linear, mix, mix3, mul3, noise1, scale3, sin_cos, step, unit,
 };
 use crate::paint::{self, Surface};
 use crate::raster::{Camera, Sample};
 use crate::rig::Rig;
+use crate::wear;
 
 /// Colours of a face in linear light.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +22,14 @@ pub(crate) struct Palette {
     pub lash: V3,
     pub iris: V3,
     pub clothes: V3,
+    /// Worn things: mask, scarf, hat.
+    pub cloth: V3,
+    pub cloth_too: V3,
+    pub beard: V3,
+    /// Colours of the make-up, and how much of each.
+    pub rouge: V3,
+    pub eye_shadow: V3,
+    pub paint: Makeup,
     /// Side of the catchlight in the eyes: 1 to the left.
     pub catch: f32,
 }
@@ -86,6 +96,24 @@ impl Palette {
             ],
             c.iris,
         );
+        let m = f.makeup;
+        let stick = ramp(
+            &[[0.80, 0.36, 0.40], [0.72, 0.06, 0.10], [0.36, 0.04, 0.14]],
+            m.lipstick_tone,
+        );
+        let lips = mix3(lips, stick, clamp01(m.lipstick));
+        let even = scale3(skin, 1.03);
+        let skin = mix3(skin, even, clamp01(m.foundation));
+        let d = &f.disguise;
+        let tone = mix(0.16, 0.72, clamp01(d.disguise_tone));
+        let cloth = hue(d.disguise_hue, 0.38, tone);
+        let cloth_too = hue(d.disguise_hue + 0.45, 0.30, mix(tone, 1.0 - tone, 0.7));
+        let beard = if d.false_beard >= 0.5 {
+            mix3(scale3(hair, 0.75), [0.10, 0.07, 0.05], 0.4)
+        } else {
+            scale3(hair, 0.9)
+        };
+        let dark_lid = mix(0.75, 0.45, c.melanin);
         let lash = scale3(mix3(hair, [0.10, 0.07, 0.06], 0.75), 0.8);
         Self {
             skin: linear(skin),
@@ -95,6 +123,12 @@ impl Palette {
             brow: linear(brow),
             lash: linear(lash),
             iris: linear(iris),
+            cloth: linear(cloth),
+            cloth_too: linear(cloth_too),
+            beard: linear(beard),
+            rouge: linear(mul3(skin, [1.0, 0.52, 0.56])),
+            eye_shadow: linear(hue(m.eye_shadow_hue, 0.55, 0.55 * dark_lid + 0.05)),
+            paint: m,
             clothes: linear(hue(f.scene.clothes_hue, 0.30, 0.42)),
             catch: if f.scene.light_azimuth < 0.0 {
                 1.0
@@ -119,6 +153,7 @@ pub(crate) struct Light {
     half: V3,
     colour: V3,
     ambient: V3,
+    surround: Surround,
 }
 
 impl Light {
@@ -134,7 +169,15 @@ impl Light {
             direction,
             half: unit([direction[0], direction[1], direction[2] + 1.0]),
             colour: scale3(tint, s.light_strength),
-            ambient: scale3([1.0 + 0.04 * w, 1.0, 1.0 - 0.05 * w], s.ambient),
+            ambient: mul3(
+                scale3([1.0 + 0.04 * w, 1.0, 1.0 - 0.05 * w], 0.82 * s.ambient),
+                mix3(
+                    [1.0; 3],
+                    scale3(hue(f.surround.ambient_hue, 1.0, 0.6), 1.5),
+                    clamp01(f.surround.ambient_colour),
+                ),
+            ),
+            surround: f.surround,
         }
     }
 
@@ -143,7 +186,18 @@ impl Light {
     fn falls(&self, n: V3, bleed: f32) -> V3 {
         let cosine = dot(n, self.direction);
         let wrap = |w: f32| ((cosine + w * bleed) / (1.0 + w * bleed)).max(0.0);
-        let sky = 0.82 + 0.22 * n[1] + 0.06 * n[2];
+        let s = &self.surround;
+        let [x, y, z] = n;
+        let sky = (1.0
+            + s.sh_x * x
+            + s.sh_y * y
+            + s.sh_z * z
+            + s.sh_xy * x * y
+            + s.sh_yz * y * z
+            + s.sh_xz * x * z
+            + s.sh_zz * (1.5 * z * z - 0.5)
+            + s.sh_xx * (x * x - y * y))
+            .max(0.05);
         [
             self.ambient[0] * sky + self.colour[0] * wrap(0.40),
             self.ambient[1] * sky + self.colour[1] * wrap(0.26),
@@ -166,6 +220,7 @@ pub(crate) struct Scenery<'a> {
     pub rig: &'a Rig,
     pub palette: Palette,
     pub light: Light,
+    worn: Disguise,
     /// Width of a sample in face units.
     pub px: f32,
     /// Nearness of the light's shadow of the nose: its shift to the side.
@@ -187,6 +242,7 @@ impl<'a> Scenery<'a> {
         );
         Self {
             rig,
+            worn: f.disguise,
             palette: Palette::new(f),
             shadow: -0.14 * light.direction[0],
             light,
@@ -217,7 +273,46 @@ impl<'a> Scenery<'a> {
                 let n = unit(sample.normal);
                 mul3(self.palette.clothes, self.light.falls(n, 0.0))
             }
+            Material::Mask => self.mask(sample),
+            Material::Scarf | Material::Hat => self.cloth(sample),
         }
+    }
+
+    /// The surgical mask: pale blue, pleated, with a seam along its edges.
+    fn mask(&self, sample: &Sample) -> V3 {
+        let n = unit(sample.normal);
+        let t = sample.front;
+        let pleat = line(t - 0.36, 0.035)
+            .max(line(t - 0.52, 0.035))
+            .max(line(t - 0.68, 0.035));
+        let seam = line(t, 0.05).max(line(t - 1.0, 0.05));
+        let lit = self.light.falls(n, 0.6);
+        let blue = mix3([0.36, 0.58, 0.66], [0.66, 0.76, 0.80], 0.6 * seam);
+        scale3(mul3(blue, lit), 1.0 - 0.22 * pleat)
+    }
+
+    /// Knitted cloth of hat and scarf: ribs, and stripes of a second colour.
+    fn cloth(&self, sample: &Sample) -> V3 {
+        let n = unit(sample.normal);
+        let hat = sample.material == Material::Hat;
+        let (ribs, stripe) = if hat {
+            (44.0 * sample.x, line(sample.y - 0.55, 0.10))
+        } else {
+            let bands = 5.0 * sample.x + 1.5 * sample.y;
+            (
+                70.0 * sample.y + 4.0 * sample.x,
+                step(0.45, 0.55, noise1(2.0 * bands)),
+            )
+        };
+        let rib = (ribs - ribs.floor() - 0.5).abs();
+        let edge = if hat {
+            0.25 * line(sample.y - 0.285, 0.03)
+        } else {
+            0.0
+        };
+        let colour = mix3(self.palette.cloth, self.palette.cloth_too, stripe);
+        let lit = self.light.falls(n, 0.3);
+        scale3(mul3(colour, lit), (1.08 - 0.5 * rib) * (1.0 - edge))
     }
 
     fn backdrop(&self, u: f32, v: f32) -> V3 {
@@ -284,6 +379,12 @@ impl<'a> Scenery<'a> {
         } else if self.rig.beard > 0.0 {
             self.beard(x, y, &mut s);
         }
+        if self.worn.mask >= 0.5 {
+            self.loops(x, y, &mut s);
+        }
+        if self.worn.hat >= 0.5 {
+            s.open *= 1.0 - 0.35 * step(0.20, 0.0, wear::hat_edge(self.rig) - y);
+        }
         // The underside of the jaw lies in shadow.
         s.open *= 1.0 - 0.30 * step(head.chin_y + 0.10, head.chin_y - 0.02, y);
         let lit = self.light.falls(n, 1.0);
@@ -298,6 +399,20 @@ impl<'a> Scenery<'a> {
         out
     }
 
+    /// The mask's loops, from its corners to the ears.
+    fn loops(&self, x: f32, y: f32, s: &mut Surface) {
+        let from = wear::mask_half_width(self.rig);
+        let ax = x.abs();
+        if ax < from - 0.02 {
+            return;
+        }
+        let t = (ax - from) / (self.rig.head.half_width - from);
+        let high = mix(wear::mask_top(self.rig, from) - 0.02, 0.06, t);
+        let low = mix(self.rig.head.chin_y + 0.44, -0.14, t);
+        let string = line(y - high, 0.022).max(line(y - low, 0.022));
+        s.colour = mix3(s.colour, [0.72, 0.74, 0.76], string);
+    }
+
     /// Flush, beard, nose and folds.
     fn skin(&self, x: f32, y: f32, s: &mut Surface) {
         let head = &self.rig.head;
@@ -306,7 +421,18 @@ impl<'a> Scenery<'a> {
         let ax = x.abs();
         let flush = 0.42 * hill2(ax - 0.38, y - head.cheek_y + 0.02, 0.26, 0.22)
             + 0.35 * hill2(ax, y - head.nose_tip, 0.16, 0.12);
-        s.colour = mix3(s.colour, p.flush, flush);
+        let cover = clamp01(p.paint.foundation);
+        s.colour = mix3(s.colour, p.flush, flush * (1.0 - 0.75 * cover));
+        s.gloss *= 1.0 - 0.6 * cover;
+        if p.paint.blush > 0.0 {
+            let rouge = hill2(
+                ax - 0.43 - 0.25 * (y - head.cheek_y),
+                y - head.cheek_y - 0.05,
+                0.24,
+                0.17,
+            );
+            s.colour = mix3(s.colour, p.rouge, clamp01(0.85 * p.paint.blush * rouge));
+        }
         self.beard(x, y, s);
 
         if y > self.rig.eye.y - 0.02 {
@@ -388,7 +514,7 @@ impl<'a> Scenery<'a> {
         let lip =
             step(0.065, 0.0, (y - m.y - 0.105).abs() - 0.02) * step(m.w + 0.10, m.w - 0.05, ax);
         let t = amount * jaw.max(lip);
-        s.colour = mix3(s.colour, scale3(self.palette.hair, 0.9), t);
+        s.colour = mix3(s.colour, self.palette.beard, t);
         s.gloss *= 1.0 - t;
     }
 }
