@@ -53,6 +53,11 @@ pub enum LabelInfo {
         /// Samples whose value is not known.
         unknown: usize,
     },
+    /// Of several numbers a sample.
+    Vectors {
+        /// Shape of one sample's numbers.
+        shape: Vec<usize>,
+    },
 }
 
 /// Decodes every image and sums up.
@@ -90,6 +95,10 @@ pub fn info(dataset: &dyn Dataset) -> Result<Info> {
         .columns()
         .iter()
         .map(|(name, column)| (name.clone(), label_info(column)))
+        .chain(dataset.labels().all_vectors().iter().map(|(name, column)| {
+            let shape = column.shape().to_vec();
+            (name.clone(), LabelInfo::Vectors { shape })
+        }))
         .collect();
     let identities = match labels.get("identity") {
         Some(LabelInfo::Categorical { classes, .. }) => Some(*classes),

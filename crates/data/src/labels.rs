@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Error, Result};
+use crate::{Error, Result, Vectors};
 
 /// One label of every sample.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,9 +71,13 @@ impl Column {
 ///
 /// Well-known names: `identity`, `expression`, `label`; everything else that is known of a sample is
 /// `factor.<name>` (`factor.pose`).
+///
+/// Beside the columns of one value a sample there are [`Vectors`] of several, with names of their own: `landmarks`
+/// (68, 2), `points3d` (68, 3) and `vertices` (V, 3) in pixels, `action_units` (0 to 5), `valence_arousal` (2).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Labels {
     columns: BTreeMap<String, Column>,
+    vectors: BTreeMap<String, Vectors>,
     len: usize,
 }
 
@@ -83,6 +87,7 @@ impl Labels {
     pub fn new(len: usize) -> Self {
         Self {
             columns: BTreeMap::new(),
+            vectors: BTreeMap::new(),
             len,
         }
     }
@@ -122,6 +127,44 @@ impl Labels {
         }
         self.columns.insert(name, column);
         Ok(())
+    }
+
+    /// Adds or replaces a column of several numbers a sample.
+    ///
+    /// # Errors
+    /// When the column is not [`len`](Self::len) long.
+    pub fn insert_vectors(&mut self, name: impl Into<String>, column: Vectors) -> Result<()> {
+        let name = name.into();
+        if column.len() != self.len {
+            return Err(Error::config(format!(
+                "label column {name:?} has {} rows for {} samples",
+                column.len(),
+                self.len
+            )));
+        }
+        self.vectors.insert(name, column);
+        Ok(())
+    }
+
+    /// All columns of several numbers a sample, by name.
+    #[must_use]
+    pub fn all_vectors(&self) -> &BTreeMap<String, Vectors> {
+        &self.vectors
+    }
+
+    /// A column of several numbers a sample.
+    ///
+    /// # Errors
+    /// When there is none of this name; the message names those there are.
+    pub fn vectors(&self, name: &str) -> Result<&Vectors> {
+        self.vectors.get(name).ok_or_else(|| {
+            let known: Vec<&str> = self.vectors.keys().map(String::as_str).collect();
+            Error::missing(if known.is_empty() {
+                format!("no label {name:?}: this data set has none of several numbers a sample")
+            } else {
+                format!("no label {name:?}: this data set has {}", known.join(", "))
+            })
+        })
     }
 
     /// All columns by name.
@@ -221,8 +264,12 @@ impl Labels {
             .iter()
             .map(|(name, column)| (name.clone(), column.select(indices)))
             .collect();
+        let vectors = self.vectors.iter();
         Ok(Self {
             columns,
+            vectors: vectors
+                .map(|(name, column)| (name.clone(), column.select(indices)))
+                .collect(),
             len: indices.len(),
         })
     }

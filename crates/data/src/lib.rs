@@ -62,12 +62,14 @@ pub mod mnist;
 pub mod orl;
 #[cfg(feature = "parquet")]
 pub mod parquet_images;
+mod points;
 mod resize;
 mod rng;
 mod spec;
 mod split;
 mod synthetic;
 mod transform;
+mod vectors;
 
 pub use dataset::{Dataset, InMemory, Subset, check};
 pub use decode::{
@@ -86,6 +88,7 @@ pub use loader::{
 pub use mirrored::Mirrored;
 pub use orl::{Orl, fetch_orl};
 pub use phiz_synth::Image;
+pub use points::{MIRROR_68, PointMap};
 pub use resize::resize;
 pub use rng::stream_rng;
 pub use spec::{FASHION_FOLDER, Source, Spec, catalogue, synth_keys};
@@ -94,3 +97,4 @@ pub use split::{
 };
 pub use synthetic::{MAX_SAMPLES, Synthetic};
 pub use transform::{Augment, Fit, Transform, to_chw_f32};
+pub use vectors::Vectors;

@@ -11,7 +11,8 @@ use crate::{Column, Dataset, Image, Labels, Result};
 /// which would make the two the same again.
 ///
 /// Sample `n + i` is the mirror image of sample `i`, its id ends in `~mirrored`, and so does the name
-/// of its identity. Other labels are the same for both.
+/// of its identity. Other labels of one value are the same for both; those of several (landmarks) are left out, for
+/// they would have to be mirrored each in its own way.
 pub struct Mirrored {
     whole: Arc<dyn Dataset>,
     labels: Labels,

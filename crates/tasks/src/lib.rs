@@ -35,14 +35,14 @@
 //! # Ok(()) }
 //! ```
 
-mod action_units;
-mod affect;
-mod contract;
-mod heatmap;
+pub mod action_units;
+pub mod affect;
+pub mod contract;
+pub mod heatmap;
 mod known;
-mod points;
-mod recognition;
-mod shape;
+pub mod points;
+pub mod recognition;
+pub mod shape;
 
 pub use action_units::{ActionUnitConfig, ActionUnitHead, ActionUnitLoss, ordinal_loss};
 pub use affect::{AffectConfig, AffectHead, AffectOutput, affect_loss, ccc_loss};

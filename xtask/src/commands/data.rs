@@ -82,6 +82,7 @@ fn text(info: &Info) -> String {
     for (name, label) in &info.labels {
         lines.push(match label {
             LabelInfo::Categorical { classes, .. } => format!("  {name:<24} {classes} classes"),
+            LabelInfo::Vectors { shape } => format!("  {name:<24} numbers of shape {shape:?}"),
             LabelInfo::Continuous {
                 min: Some(min),
                 mean: Some(mean),
