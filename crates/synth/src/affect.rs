@@ -10,7 +10,7 @@
 use crate::factors::Actions;
 
 /// Weights of each action unit: number, valence, arousal.
-pub const AFFECT_RULE: [(u8, f32, f32); 16] = [
+pub const AFFECT_RULE: [(u8, f32, f32); 19] = [
     (1, -0.10, -0.10),
     (2, 0.10, 0.15),
     (4, -0.35, 0.05),
@@ -20,13 +20,16 @@ pub const AFFECT_RULE: [(u8, f32, f32); 16] = [
     (9, -0.35, 0.30),
     (10, -0.20, 0.10),
     (12, 0.75, 0.20),
+    (14, -0.55, 0.05),
     (15, -0.40, -0.45),
     (16, -0.05, 0.10),
     (17, -0.15, -0.15),
     (20, -0.25, 0.20),
     (23, -0.15, 0.20),
+    (24, -0.15, 0.10),
     (25, 0.0, 0.15),
     (26, 0.0, 0.25),
+    (43, 0.0, -0.60),
 ];
 
 /// Further valence of the inner brow raised and drawn together at once (AU 1 times AU 4), the mark of distress.

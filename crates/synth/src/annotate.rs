@@ -14,6 +14,7 @@ use crate::geometry::{self, Mesh};
 use crate::landmarks::{self, LANDMARKS, Spot};
 use crate::raster::Camera as View;
 use crate::rig::Rig;
+use crate::template::{self, HEAD_COLUMNS, HEAD_ROWS};
 
 /// Number of action units with an intensity; their numbers are [`Actions::UNITS`].
 pub const ACTION_UNITS: usize = Actions::UNITS.len();
@@ -166,7 +167,7 @@ pub fn head_mesh_of(factors: &Factors) -> Result<HeadMesh, Error> {
 /// The triangles of every head, three vertices each, counter-clockwise seen from outside.
 #[must_use]
 pub fn triangles() -> Vec<[u32; 3]> {
-    let (columns, rows) = (geometry::HEAD_COLUMNS as u32, geometry::HEAD_ROWS as u32);
+    let (columns, rows) = (HEAD_COLUMNS as u32, HEAD_ROWS as u32);
     let mut out = Vec::with_capacity(2 * ((columns - 1) * (rows - 1)) as usize);
     for row in 1..rows {
         for column in 1..columns {
@@ -177,6 +178,12 @@ pub fn triangles() -> Vec<[u32; 3]> {
         }
     }
     out
+}
+
+/// The vertex that each of the 68 landmarks is.
+#[must_use]
+pub fn landmark_vertices() -> [usize; LANDMARKS] {
+    *template::landmark_vertices()
 }
 
 fn pose(factors: &Factors, view: &View) -> Pose {
@@ -199,7 +206,8 @@ pub(crate) fn labels(factors: &Factors, rig: &Rig, view: &View, size: usize) -> 
     let canonical = spots.map(|spot| geometry::place(rig, spot));
     let on_camera = canonical.map(|p| pose.to_camera(p));
     let landmarks = on_camera.map(|p| camera.project(p));
-    let five = landmarks::five(rig).map(|(x, y)| geometry::place(rig, Spot::Face { x, y }));
+    let five_spots = landmarks::five(rig).map(|(x, y)| Spot::Face { x, y });
+    let five = five_spots.map(|spot| geometry::place(rig, spot));
     let (valence, arousal) = affect(&factors.actions);
 
     let mut bounding_box = [f32::MAX, f32::MAX, f32::MIN, f32::MIN];
@@ -220,11 +228,11 @@ pub(crate) fn labels(factors: &Factors, rig: &Rig, view: &View, size: usize) -> 
     Annotations {
         size,
         landmarks,
-        landmarks_visible: canonical.map(|p| geometry::sees(rig, p, eye)),
+        landmarks_visible: spots.map(|spot| geometry::sees(rig, spot, eye)),
         landmarks_camera: on_camera,
         landmarks_canonical: canonical,
         five: five.map(|p| camera.project(pose.to_camera(p))),
-        five_visible: five.map(|p| geometry::sees(rig, p, eye)),
+        five_visible: five_spots.map(|spot| geometry::sees(rig, spot, eye)),
         pose,
         camera,
         action_units: factors

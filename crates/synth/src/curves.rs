@@ -74,7 +74,7 @@ impl MouthRig {
         let low = centre - self.gap_down * shape;
         let round = pow34(e);
         // The bow of the upper lip dips in the middle.
-        let bow = 1.0 - 0.28 * line(r, 0.30) + 0.12 * line(r.abs() - 0.30, 0.30);
+        let bow = 1.0 - self.bow * line(r, 0.30) + 0.12 * line(r.abs() - 0.30, 0.30);
         Lips {
             upper: top + self.upper * round * bow,
             top,

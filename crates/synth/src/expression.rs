@@ -18,6 +18,21 @@ pub const EXPRESSIONS: [&str; 7] = [
     "surprise",
 ];
 
+/// The seven and contempt, which is one-sided.
+pub const ALL_EXPRESSIONS: [&str; 8] = [
+    "neutral",
+    "anger",
+    "disgust",
+    "fear",
+    "happiness",
+    "sadness",
+    "surprise",
+    "contempt",
+];
+
+/// Position of contempt in [`ALL_EXPRESSIONS`].
+pub(crate) const CONTEMPT: u32 = 7;
+
 /// One form of an expression: how often it is drawn, and its action units at full strength.
 struct Form {
     weight: f32,
@@ -29,7 +44,7 @@ const fn form(weight: f32, units: &'static [(u8, f32)]) -> Form {
 }
 
 /// The forms of each expression; the first is the textbook one. Weights of an expression sum to 1.
-const FORMS: [&[Form]; 7] = [
+const FORMS: [&[Form]; 8] = [
     &[form(1.0, &[])],
     &[
         form(0.4, &[(4, 1.0), (5, 0.5), (7, 0.8), (17, 0.4), (23, 0.9)]),
@@ -128,10 +143,15 @@ const FORMS: [&[Form]; 7] = [
         form(0.3, &[(1, 0.9), (2, 0.9), (5, 0.5), (25, 0.2)]),
         form(0.3, &[(1, 0.8), (2, 0.8), (5, 0.7), (25, 0.7), (26, 0.4)]),
     ],
+    &[
+        form(0.5, &[(14, 1.0), (12, 0.35)]),
+        form(0.3, &[(14, 0.7), (12, 0.5), (7, 0.3)]),
+        form(0.2, &[(14, 0.9), (10, 0.4), (2, 0.3)]),
+    ],
 ];
 
-/// The action units of the textbook form of `expression` (an index into [`EXPRESSIONS`]) at `strength` (1 full).
-/// An index beyond the seven gives the neutral face.
+/// The action units of the textbook form of `expression` (an index into [`ALL_EXPRESSIONS`]) at `strength` (1 full).
+/// An index beyond them gives the neutral face. Contempt shows on one side: set [`crate::Factors::lateral`] as well.
 #[must_use]
 pub fn textbook(expression: usize, strength: f32) -> Actions {
     let mut actions = Actions::default();
@@ -140,6 +160,27 @@ pub fn textbook(expression: usize, strength: f32) -> Actions {
             actions.add(unit, intensity * strength);
         }
     }
+    actions
+}
+
+/// A free mixture: the sum of textbook expressions, each with its strength, every unit cut at 1.5.
+///
+/// ```
+/// // Happily surprised.
+/// let actions = phiz_synth::blend(&[(4, 0.7), (6, 0.5)]);
+/// assert!(actions.au12 > 0.6 && actions.au2 > 0.4);
+/// ```
+#[must_use]
+pub fn blend(parts: &[(usize, f32)]) -> Actions {
+    let mut actions = Actions::default();
+    for &(expression, strength) in parts {
+        if let Some(form) = FORMS.get(expression).and_then(|forms| forms.first()) {
+            for &(unit, intensity) in form.units {
+                actions.add(unit, intensity * strength);
+            }
+        }
+    }
+    actions.cut();
     actions
 }
 
@@ -182,4 +223,19 @@ pub(crate) fn draw(
     }
     actions.finish(style, strength);
     (actions, peak)
+}
+
+/// How one-sided the mouth is: a little by chance, contempt strongly, to either side.
+pub(crate) fn lateral(expression: u32, seed: u64, number: u64) -> f32 {
+    let mut stream = Stream::new(seed, "lateral", number);
+    let (slight, side, strong) = (
+        0.10 * stream.normal_within(2.5),
+        stream.chance(0.5),
+        stream.between(0.75, 1.0),
+    );
+    match (expression, side) {
+        (CONTEMPT, true) => strong,
+        (CONTEMPT, false) => -strong,
+        _ => slight,
+    }
 }

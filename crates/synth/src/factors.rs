@@ -111,6 +111,72 @@ group! {
         age = 0.0,
         /// Beard; shows from 0.8 on.
         beard = 0.0,
+        /// Longer skull from front to back.
+        head_depth = 0.0,
+        /// Forehead slopes back.
+        forehead_slope = 0.0,
+        /// Wider at the temples.
+        temple_width = 0.0,
+        /// Wider at the corners of the jaw.
+        jaw_corner = 0.0,
+        /// Lower edge of the jaw rises more steeply to the ear.
+        jaw_angle = 0.0,
+        /// Longer chin.
+        chin_height = 0.0,
+        /// Cleft chin.
+        chin_cleft = 0.0,
+        /// Hollow cheeks.
+        cheek_hollow = 0.0,
+        /// Higher cheekbones.
+        cheek_height = 0.0,
+        /// Middle of the face stands out further.
+        midface = 0.0,
+        /// More marked ridge over the eyes.
+        brow_ridge = 0.0,
+        /// Upper lids hang further over the lashes.
+        lid_fold = 0.0,
+        /// Upper lids peak further outwards.
+        eye_roundness = 0.0,
+        /// Deeper hollows below the eyes.
+        under_eye = 0.0,
+        /// Tip of the nose turned up.
+        nose_turn = 0.0,
+        /// Hump on the bridge of the nose.
+        nose_hump = 0.0,
+        /// Wider root of the nose.
+        nose_root = 0.0,
+        /// Wings of the nose flare.
+        nostril_flare = 0.0,
+        /// Deeper groove between nose and lip.
+        philtrum_depth = 0.0,
+        /// Mouth stands out further.
+        mouth_projection = 0.0,
+        /// Lower lip stands out further.
+        lower_lip_projection = 0.0,
+        /// More marked bow of the upper lip.
+        lip_bow = 0.0,
+        /// Ears stand out further.
+        ear_projection = 0.0,
+        /// Ears sit higher.
+        ear_height = 0.0,
+        /// Wider neck.
+        neck_width = 0.0,
+        /// Asymmetry: lower face bent to the right of the image.
+        skew = 0.0,
+        /// Asymmetry: nose bent to the right.
+        nose_bend = 0.0,
+        /// Asymmetry: mouth higher on the right.
+        mouth_slant = 0.0,
+        /// Asymmetry: eye on the right higher.
+        eye_slant = 0.0,
+        /// Asymmetry: brow on the right higher.
+        brow_slant = 0.0,
+        /// Asymmetry: cheek on the right fuller.
+        cheek_uneven = 0.0,
+        /// Sex-typical direction: positive as in the mean of men, negative as in the mean of women, without classes.
+        sex = 0.0,
+        /// Heavier: fuller cheeks, jaw and neck.
+        weight = 0.0,
     }
 }
 
@@ -158,6 +224,8 @@ group! {
         au10 = 0.0,
         /// Lip corner puller (the smile).
         au12 = 0.0,
+        /// Dimpler: corners of the mouth tightened into the cheeks.
+        au14 = 0.0,
         /// Lip corner depressor.
         au15 = 0.0,
         /// Lower lip depressor.
@@ -168,10 +236,14 @@ group! {
         au20 = 0.0,
         /// Lip tightener.
         au23 = 0.0,
+        /// Lip pressor.
+        au24 = 0.0,
         /// Lips part.
         au25 = 0.0,
         /// Jaw drop; opens the mouth as far as the lips part.
         au26 = 0.0,
+        /// Eyes closed.
+        au43 = 0.0,
     }
 }
 
@@ -197,6 +269,8 @@ group! {
         gain10 = 1.0,
         /// Gain on lip corner puller.
         gain12 = 1.0,
+        /// Gain on dimpler.
+        gain14 = 1.0,
         /// Gain on lip corner depressor.
         gain15 = 1.0,
         /// Gain on lower lip depressor.
@@ -207,19 +281,24 @@ group! {
         gain20 = 1.0,
         /// Gain on lip tightener.
         gain23 = 1.0,
+        /// Gain on lip pressor.
+        gain24 = 1.0,
         /// Gain on lips part.
         gain25 = 1.0,
         /// Gain on jaw drop.
         gain26 = 1.0,
+        /// Gain on eyes closed.
+        gain43 = 1.0,
     }
 }
 
 group! {
     /// What is neither person nor expression: pose, light, glasses, background, camera.
     Scene {
-        /// Rotation about the vertical axis in degrees, positive to the right of the image. Mean 0, sd 11, cut at 2.5 sd.
+        /// Rotation about the vertical axis in degrees, positive to the right of the image. Mean 0, sd 11, cut at 2.5 sd
+        /// and at 60 degrees.
         yaw = 0.0,
-        /// Nod in degrees, positive downwards. Mean 0, sd 7, cut at 2.5 sd.
+        /// Nod in degrees, positive downwards. Mean 0, sd 7, cut at 2.5 sd and at 40 degrees.
         pitch = 0.0,
         /// Roll in the image plane in degrees, positive clockwise. Mean 0, sd 5, cut at 2.5 sd.
         roll = 0.0,
@@ -264,9 +343,50 @@ group! {
     }
 }
 
+impl Shape {
+    /// The shape with what `sex`, `age` and `weight` add to the other fields. Each direction is a fixed mixture, in
+    /// standard deviations, of what differs most between the means of adult men and women, with the years, and with
+    /// weight (after the summaries of Farkas, Anthropometry of the Head and Face, 1994); weights by hand.
+    #[must_use]
+    pub fn with_directions(&self) -> Self {
+        let (sex, age, weight) = (self.sex, self.age, self.weight);
+        let mut s = *self;
+        s.face_length += 0.35 * sex;
+        s.jaw_width += 0.55 * sex + 0.40 * weight;
+        s.jaw_corner += 0.60 * sex + 0.45 * weight;
+        s.chin_width += 0.55 * sex + 0.25 * weight;
+        s.chin_height += 0.45 * sex;
+        s.cheek += -0.25 * sex + 0.90 * weight - 0.30 * age;
+        s.cheek_hollow += 0.25 * sex - 0.80 * weight + 0.35 * age;
+        s.face_width += 0.15 * sex + 0.40 * weight;
+        s.brow_ridge += 0.90 * sex;
+        s.brow_height -= 0.55 * sex + 0.15 * age;
+        s.brow_thickness += 0.70 * sex;
+        s.brow_arch -= 0.50 * sex;
+        s.forehead_slope += 0.60 * sex;
+        s.nose_width += 0.30 * sex + 0.15 * age;
+        s.nose_projection += 0.35 * sex;
+        s.nose_length += 0.25 * sex + 0.25 * age;
+        s.nose_turn -= 0.35 * sex + 0.20 * age;
+        s.eye_size -= 0.40 * sex;
+        s.eye_openness -= 0.15 * sex + 0.35 * age;
+        s.lid_fold += 0.30 * age;
+        s.under_eye += 0.45 * age + 0.10 * weight;
+        s.upper_lip -= 0.40 * sex + 0.30 * age;
+        s.lower_lip -= 0.25 * sex + 0.20 * age;
+        s.mouth_width += 0.20 * sex;
+        s.mouth_curvature -= 0.25 * age;
+        s.ear_size += 0.20 * sex + 0.25 * age;
+        s.neck_width += 0.90 * sex + 0.80 * weight;
+        s
+    }
+}
+
 impl Actions {
     /// Numbers of the action units, in the order of the fields.
-    pub const UNITS: [u8; 16] = [1, 2, 4, 5, 6, 7, 9, 10, 12, 15, 16, 17, 20, 23, 25, 26];
+    pub const UNITS: [u8; 19] = [
+        1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 16, 17, 20, 23, 24, 25, 26, 43,
+    ];
 
     fn slot(&mut self, unit: u8) -> Option<&mut f32> {
         let at = Self::UNITS.iter().position(|&u| u == unit)?;
@@ -294,11 +414,18 @@ impl Actions {
         }
     }
 
+    /// Cuts every unit to its range.
+    pub(crate) fn cut(&mut self) {
+        for slot in self.slots() {
+            *slot = slot.clamp(0.0, 1.5);
+        }
+    }
+
     /// The intensities in the order of [`Actions::UNITS`].
     #[must_use]
-    pub fn intensities(&self) -> [f32; 16] {
+    pub fn intensities(&self) -> [f32; 19] {
         let mut copy = *self;
-        let mut out = [0.0; 16];
+        let mut out = [0.0; 19];
         for (out, slot) in out.iter_mut().zip(copy.slots()) {
             *out = *slot;
         }
@@ -317,6 +444,9 @@ pub struct Factors {
     pub take: u32,
     /// Peak of the expression before the person's gains, 0.35 to 1 (uniform); drawn but not shown for neutral.
     pub peak: f32,
+    /// One-sidedness of the mouth's actions: 0 both sides alike, 1 only on the right of the image, -1 only on the
+    /// left.
+    pub lateral: f32,
     /// Shape of the person's face.
     pub shape: Shape,
     /// Colours of the person.
@@ -343,8 +473,9 @@ impl Factors {
     /// All continuous factors by name, in a fixed order.
     #[must_use]
     pub fn values(&self) -> Vec<(&'static str, f32)> {
-        let mut out = Vec::with_capacity(144);
+        let mut out = Vec::with_capacity(192);
         out.push(("peak", self.peak));
+        out.push(("lateral", self.lateral));
         self.shape.list(&mut out);
         self.colours.list(&mut out);
         self.style.list(&mut out);
@@ -379,6 +510,8 @@ impl Factors {
         }
         let slot = if name == "peak" {
             Some(&mut self.peak)
+        } else if name == "lateral" {
+            Some(&mut self.lateral)
         } else {
             self.shape
                 .find(name)
@@ -420,6 +553,7 @@ pub fn factors(config: &SynthConfig, index: usize) -> Result<Factors, Error> {
         &style,
         &mut stream,
     );
+    let lateral = expression::lateral(place.expression, config.seed, number);
     let mut stream = Stream::new(config.seed, "scene", number);
     let mut scene = draw_scene(config, &mut stream);
     let (makeup, made_up) = looks::makeup(config, number);
@@ -429,6 +563,7 @@ pub fn factors(config: &SynthConfig, index: usize) -> Result<Factors, Error> {
         place,
         Factors {
             peak,
+            lateral,
             shape,
             colours,
             style,
@@ -512,8 +647,8 @@ fn draw_scene(config: &SynthConfig, stream: &mut Stream) -> Scene {
     } = *config;
     // Struct fields are evaluated in the order written, which fixes the order of the draws.
     Scene {
-        yaw: 11.0 * pose * stream.normal_within(2.5),
-        pitch: 7.0 * pose * stream.normal_within(2.5),
+        yaw: (11.0 * pose * stream.normal_within(2.5)).clamp(-60.0, 60.0),
+        pitch: (7.0 * pose * stream.normal_within(2.5)).clamp(-40.0, 40.0),
         roll: 5.0 * pose * stream.normal_within(2.5),
         gaze_x: 0.2 * pose * stream.normal_within(2.0),
         gaze_y: 0.1 * pose * stream.normal_within(2.0),

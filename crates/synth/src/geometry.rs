@@ -9,6 +9,7 @@ use std::f32::consts::FRAC_PI_2;
 use crate::landmarks::Spot;
 use crate::math::{V3, clamp01, cross, dot, hill, hill2, line, mix, sin_cos, step, unit};
 use crate::rig::{HEAD_Y, HeadRig, Rig};
+pub(crate) use crate::template::head;
 
 /// What a mesh is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub(crate) struct Mesh {
 }
 
 /// Half width and depth of the head at height `y`.
-fn outline(h: &HeadRig, y: f32) -> (f32, f32) {
+pub(crate) fn outline(h: &HeadRig, y: f32) -> (f32, f32) {
     if y >= HEAD_Y {
         let q = ((y - HEAD_Y) / (h.crown_y - HEAD_Y)).min(1.0);
         let q2 = q * q;
@@ -57,8 +58,8 @@ fn outline(h: &HeadRig, y: f32) -> (f32, f32) {
         let q2 = q * q;
         let q4 = q2 * q2;
         let close = (1.0 - q4 * q4).max(0.0).sqrt();
-        let jaw = (0.17 - h.jaw) * step(0.12, 0.78, q);
-        let chin = (0.33 - h.chin) * step(0.42, 1.0, q);
+        let jaw = (0.08 - h.jaw) * step(0.12, 0.78, q);
+        let chin = (0.20 - h.chin) * step(0.42, 1.0, q);
         let deep = (1.0 - q4 * q4 * q4).max(0.0).sqrt();
         (
             h.half_width * (1.0 - jaw - chin) * close,
@@ -121,50 +122,98 @@ fn relief(rig: &Rig, x: f32, y: f32) -> f32 {
             0.8 * m.lower + 0.03,
         );
     z -= 0.035 * hill2(ax, y - low + m.lower + 0.06, 0.22, 0.07);
+    // Between parted lips the surface falls back, so that their edges stand before it.
+    let gap = m.gap_up + m.gap_down;
+    if gap > 0.01 && ax < m.w {
+        let lips = m.lips(x / m.w);
+        let inside = (lips.top - y).min(y - lips.low);
+        z -= 0.10 * step(0.0, 0.05, inside) * step(0.01, 0.12, gap);
+    }
     z += h.chin_out * hill2(ax, y - h.chin_y - 0.12, 0.26 + h.chin, 0.17);
     z
 }
 
+/// A point of the head at frontal (x, y), where the cosine of the angle around the vertical axis is `c`, in the
+/// head's space.
+pub(crate) fn point(rig: &Rig, x: f32, y: f32, c: f32) -> V3 {
+    let (_, d) = outline(&rig.head, y);
+    let mut z = d * flatten(c);
+    if c > 0.0 {
+        z += relief(rig, x, y) * step(0.0, 0.45, c);
+    }
+    let off = rig.warp.at(x, y, c);
+    [x + off[0], y + off[1], z + off[2]]
+}
+
 /// A point of the face from its frontal coordinates, in the head's space. Points beyond the outline go to its edge.
 pub(crate) fn surface(rig: &Rig, x: f32, y: f32) -> V3 {
-    let (w, d) = outline(&rig.head, y);
+    point(rig, x, y, cosine(rig, x, y))
+}
+
+/// Cosine of the angle around the vertical axis of a point in front.
+fn cosine(rig: &Rig, x: f32, y: f32) -> f32 {
+    let (w, _) = outline(&rig.head, y);
     let s = if w > 1e-4 {
         (x / w).clamp(-1.0, 1.0)
     } else {
         0.0
     };
-    let c = (1.0 - s * s).max(0.0).sqrt();
-    let z = d * flatten(c) + relief(rig, x, y) * step(0.0, 0.45, c);
-    [x, y, z]
+    (1.0 - s * s).max(0.0).sqrt()
+}
+
+/// Frontal coordinates of a landmark.
+pub(crate) fn chart(rig: &Rig, spot: Spot) -> (f32, f32) {
+    match spot {
+        Spot::Face { x, y } => (x, y),
+        Spot::Contour { sine, y } => (sine * outline(&rig.head, y).0, y),
+    }
 }
 
 /// Place of a landmark in the head's space.
 pub(crate) fn place(rig: &Rig, spot: Spot) -> V3 {
-    match spot {
-        Spot::Face { x, y } => surface(rig, x, y),
-        Spot::Contour { sine, y } => surface(rig, sine * outline(&rig.head, y).0, y),
-    }
+    let (x, y) = chart(rig, spot);
+    surface(rig, x, y)
 }
 
-/// Whether the head leaves `point` in sight of an eye at `eye`, both in the head's space: walks towards the eye and
-/// looks whether the way lies under the skin.
-pub(crate) fn sees(rig: &Rig, point: V3, eye: V3) -> bool {
-    let way = unit(sub(eye, point));
+/// Whether the head leaves the point at frontal (x, y) in sight of an eye at `eye` in the head's space: the skin must
+/// face the eye, and the way to it must not lie under the skin. The way is walked on the chart.
+pub(crate) fn sees(rig: &Rig, spot: Spot, eye: V3) -> bool {
+    let (x, y) = chart(rig, spot);
+    let at = surface(rig, x, y);
+    let way = unit(sub(eye, at));
     let h = &rig.head;
-    (1..=24).all(|k| {
-        let t = 0.03 * k as f32;
-        let (x, y, z) = (
-            point[0] + t * way[0],
-            point[1] + t * way[1],
-            point[2] + t * way[2],
+    let (w, d) = outline(h, y);
+    if matches!(spot, Spot::Contour { .. }) {
+        // Along and down the surface, away from the edge of the outline.
+        let towards = if x > 0.0 { -0.04 } else { 0.04 };
+        let across = sub(surface(rig, x + towards, y), at);
+        let along = sub(
+            surface(rig, x * outline(h, y + 0.03).0 / w.max(1e-3), y + 0.03),
+            at,
         );
+        let mut normal = cross(across, along);
+        if towards < 0.0 {
+            normal = [-normal[0], -normal[1], -normal[2]];
+        }
+        // On the silhouette from the front the two are at right angles.
+        if dot(unit(normal), way) < -0.20 {
+            return false;
+        }
+    }
+    let start = [x, y, d * flatten(cosine(rig, x, y)) + relief(rig, x, y)];
+    (1..=16).all(|k| {
+        let k = k as f32;
+        let t = 0.025 * k + 0.0015 * k * k;
+        let (x, y) = (start[0] + t * way[0], start[1] + t * way[1]);
+        let z = start[2] + t * way[2];
         let (w, d) = outline(h, y);
         if x.abs() >= w || y <= h.chin_y || y >= h.crown_y {
             return true;
         }
+        let c = cosine(rig, x, y);
+        let skin = d * flatten(c) + relief(rig, x, y) * step(0.0, 0.45, c);
         // The back of the head bounds it from behind.
-        let c = (1.0 - (x / w) * (x / w)).max(0.0).sqrt();
-        z > surface(rig, x, y)[2] - 0.008 || z < d * flatten(-c)
+        z > skin - 0.008 || z < d * flatten(-c)
     })
 }
 
@@ -188,66 +237,10 @@ pub(crate) fn in_hair(h: &HeadRig, x: f32, y: f32, front: f32) -> f32 {
     y - nape
 }
 
-/// Columns and rows of the head's mesh.
-pub(crate) const HEAD_COLUMNS: usize = 39;
-pub(crate) const HEAD_ROWS: usize = 44;
-const LOWER_ROWS: usize = 30;
-
-/// The head with its hair.
-pub(crate) fn head(rig: &Rig, mesh: &mut Mesh) {
-    let h = &rig.head;
-    mesh.columns = HEAD_COLUMNS;
-    mesh.rows = HEAD_ROWS;
-    mesh.vertices.clear();
-    let mut angles = [(0.0, 0.0); HEAD_COLUMNS];
-    for (k, angle) in angles.iter_mut().enumerate() {
-        let t = 2.0 * k as f32 / (HEAD_COLUMNS - 1) as f32 - 1.0;
-        // Denser in front; ends at 125 degrees either side.
-        *angle = sin_cos(2.18 * (0.62 * t + 0.38 * t * t * t));
-    }
-    let upper_rows = HEAD_ROWS - LOWER_ROWS;
-    for row in 0..HEAD_ROWS {
-        let y = if row < upper_rows {
-            let t = (upper_rows - row) as f32 / upper_rows as f32;
-            HEAD_Y + (h.crown_y - HEAD_Y) * sin_cos(FRAC_PI_2 * t).0
-        } else {
-            let t = (row - upper_rows) as f32 / (LOWER_ROWS - 1) as f32;
-            HEAD_Y - (HEAD_Y - h.chin_y) * sin_cos(FRAC_PI_2 * t).0
-        };
-        let (w, d) = outline(h, y);
-        for &(s, c) in &angles {
-            let x = w * s;
-            let mut z = d * flatten(c);
-            if c > 0.0 {
-                z += relief(rig, x, y) * step(0.0, 0.45, c);
-            }
-            let mut at = [x, y, z];
-            let hair = step(-0.02, 0.16, in_hair(h, x, y, c));
-            if hair > 0.0 {
-                let out = unit([x, 0.8 * (y - HEAD_Y).max(0.0), z]);
-                let lift = hair * h.hair_volume;
-                at = [
-                    at[0] + lift * out[0],
-                    at[1] + lift * out[1],
-                    at[2] + lift * out[2],
-                ];
-            }
-            mesh.vertices.push(Vertex {
-                at,
-                x,
-                y,
-                front: c,
-                normal: [0.0; 3],
-            });
-        }
-    }
-    normals(mesh);
-}
-
 /// An ear; `side` is 1 or -1.
 pub(crate) fn ear(rig: &Rig, side: f32, mesh: &mut Mesh) {
     let h = &rig.head;
-    let centre = [side * (h.half_width + 0.005), -0.06, -0.06];
+    let centre = [side * (h.half_width + 0.005), h.ear_y, -0.10];
     let radii = [0.085 * h.ear, 0.185 * h.ear, 0.10 * h.ear];
     mesh.columns = 9;
     mesh.rows = 9;
@@ -259,7 +252,7 @@ pub(crate) fn ear(rig: &Rig, side: f32, mesh: &mut Mesh) {
             let p = [radii[0] * sx * cy, radii[1] * sy, radii[2] * cx * cy];
             mesh.vertices.push(Vertex {
                 at: [
-                    centre[0] + p[0] + side * 0.18 * p[1],
+                    centre[0] + p[0] + side * (0.18 * p[1] + h.ear_out * (0.4 - cx)),
                     centre[1] + p[1],
                     centre[2] + p[2],
                 ],

@@ -1,22 +1,30 @@
 //! Where the landmarks lie on the face's chart.
 
-use crate::rig::Rig;
+use crate::rig::{HEAD_Y, Rig};
 
 /// Number of landmarks of the 300-W order.
 pub const LANDMARKS: usize = 68;
 
+/// For each landmark the one that takes its place when the image is mirrored.
+pub const MIRROR: [usize; LANDMARKS] = [
+    16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 26, 25, 24, 23, 22, 21, 20, 19, 18,
+    17, 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40, 54, 53,
+    52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65,
+];
+
 /// Height (part of the way from the widest place of the head to the chin) and sideways place (sine of the angle) of
-/// the contour's points, from the ear to the chin.
+/// the contour's points, from the ear to the chin: the silhouette of the mean face from the front, at every
+/// eighth of a right angle around the middle of the face.
 const CONTOUR: [(f32, f32); 9] = [
-    (0.09, 0.985),
-    (0.27, 0.985),
-    (0.43, 0.98),
-    (0.58, 0.975),
-    (0.715, 0.96),
-    (0.83, 0.93),
-    (0.92, 0.84),
-    (0.97, 0.60),
-    (0.985, 0.0),
+    (0.180, 0.990),
+    (0.342, 0.988),
+    (0.489, 0.975),
+    (0.614, 0.945),
+    (0.721, 0.900),
+    (0.811, 0.827),
+    (0.888, 0.717),
+    (0.943, 0.498),
+    (0.976, 0.0),
 ];
 
 /// A landmark's place on the chart: contour points by sine of their angle and height, all others by frontal (x, y).
@@ -33,7 +41,8 @@ pub(crate) fn spots(rig: &Rig) -> [Spot; LANDMARKS] {
     let face = |(x, y): (f32, f32)| Spot::Face { x, y };
     let head = &rig.head;
     for (k, &(q, sine)) in CONTOUR.iter().enumerate() {
-        let y = crate::rig::HEAD_Y - q * (crate::rig::HEAD_Y - head.chin_y);
+        // The chin moves with the jaw, what lies near the ear hardly does.
+        let y = HEAD_Y - q * (HEAD_Y - head.chin_rest) + q * q * (head.chin_y - head.chin_rest);
         out[k] = Spot::Contour { sine: -sine, y };
         out[16 - k] = Spot::Contour { sine, y };
     }

@@ -20,16 +20,18 @@
 //!
 //! # The face model
 //!
-//! *Factors* ([`Factors`]): 34 shape z-scores, 8 colours and 16 gains of style a person; 16 facial action units, pose,
+//! *Factors* ([`Factors`]): 67 shape z-scores, 8 colours and 19 gains of style a person; 19 facial action units, pose,
 //! gaze, light, glasses, background and camera a sample. *Rig*: rules turn them into measures in face units (heights
 //! of lids and brows, curves of the lips, depth of folds). An action of mean strength moves a measure two to
 //! three standard deviations of identity: the resting brow of one person is another's raised one, so that identity
 //! confounds expression as it does in photographs. *Surface*: a chart over angle and height whose outline narrows to
-//! jaw and chin, with smooth hills for nose, sockets, lids, cheeks, lips and chin; ears, neck, shoulders, hair and
-//! glasses are further meshes. *Drawing*: meshes go through a weak-perspective camera into a depth buffer with 2 x 2
-//! samples a pixel; eyes, brows, lips, teeth and folds are painted as smooth curves in the face's frontal chart, so
-//! they turn with the head; skin is lit by a directional light that bleeds red into the shadow and by light from all
-//! sides; then blur, gamma 2 and noise.
+//! jaw and chin, with smooth hills for nose, sockets, lids, cheeks, lips and chin; smooth displacements for skull,
+//! soft parts and asymmetry on top. *Mesh* ([`HeadMesh`]): 3904 vertices of one topology, tied to the landmarks, so
+//! that a vertex is the same place of every face; ears, neck, shoulders, hair and glasses are further meshes.
+//! *Drawing*: meshes go through a perspective camera into a depth buffer with 2 x 2 samples a pixel; eyes, brows,
+//! lips, teeth and folds are painted as smooth curves in the face's frontal chart, so they turn with the head; skin is
+//! lit by a directional light that bleeds red into the shadow and by light from all sides; then blur, gamma 2 and
+//! noise. *Labels* ([`Annotations`]) come from the same curves and surface, and need no drawing.
 //!
 //! # Looks
 //!
@@ -41,7 +43,7 @@
 //!
 //! # Expressions
 //!
-//! Seven ([`EXPRESSIONS`]), as sets of action units with several forms each. A sample draws a form, a peak intensity
+//! Seven ([`EXPRESSIONS`]) and contempt, as sets of action units with several forms each. A sample draws a form, a peak intensity
 //! (0.35 to 1), a jitter for every unit, and on top the person's own gains, small spontaneous movements and, one
 //! time in five, speech. [`textbook`] gives the unmistakable form at full strength.
 //!
@@ -71,19 +73,21 @@ mod rig;
 mod shade;
 mod sheet;
 mod stream;
+mod template;
+mod warp;
 mod wear;
 
 pub use affect::{AFFECT_RULE, DISTRESS, affect};
 pub use annotate::{
     ACTION_UNITS, Annotations, Camera, HeadMesh, Pose, annotate, annotate_factors, head_mesh,
-    head_mesh_of, triangles,
+    head_mesh_of, landmark_vertices, triangles,
 };
 pub use config::{Place, SynthConfig};
 pub use error::{Error, ErrorKind};
-pub use expression::{EXPRESSIONS, textbook};
+pub use expression::{ALL_EXPRESSIONS, EXPRESSIONS, blend, textbook};
 pub use factors::{Actions, Colours, Factors, Scene, Shape, Style, factors};
 pub use image::{Image, grid};
-pub use landmarks::LANDMARKS;
+pub use landmarks::{LANDMARKS, MIRROR};
 pub use looks::{DISGUISES, Disguise, LIGHTS, MAKEUP, Makeup, States, Surround};
 pub use render::{Rendered, render, render_factors};
 pub use sheet::{SHEET_COLUMNS, SheetRow, sheet, sheet_rows};

@@ -49,7 +49,7 @@ pub(crate) fn eye(e: &EyeRig, p: &Palette, x: f32, y: f32, px: f32, s: &mut Surf
         );
     }
     // Fold of the upper lid, then the one below the eye.
-    let crease = upper + 0.030 + 0.012 * inside;
+    let crease = upper + e.hood + 0.012 * inside;
     s.open *= 1.0 - 0.35 * wide * line(v - crease, 0.022 + 0.5 * px);
     s.open *= 1.0 - e.bag * wide * line(v - lower + 0.055, 0.035 + 0.5 * px);
     if r.abs() < 1.0 {
@@ -131,7 +131,10 @@ pub(crate) fn mouth(m: &MouthRig, p: &Palette, x: f32, y: f32, px: f32, s: &mut 
     // Shadow under the lower lip, and dimples at the corners.
     s.open *= 1.0 - 0.22 * hill2(x, y - lower + 0.030, 0.8 * m.w, 0.050);
     let corner = hill2(x.abs() - m.w, y - m.y - m.rise2 - m.rise4, 0.055, 0.05);
-    s.open *= 1.0 - 0.45 * corner;
+    let dimple = if x < 0.0 { m.dimple.0 } else { m.dimple.1 };
+    s.open *= 1.0 - (0.45 + 0.35 * dimple) * corner;
+    let pit = hill2(x.abs() - m.w - 0.055, y - m.corner(), 0.035, 0.085);
+    s.open *= 1.0 - 0.40 * dimple * pit;
 
     let lips = cover(upper - y, px.max(0.014)).min(cover(y - lower, px.max(0.014)));
     if lips > 0.0 && r.abs() < 1.0 {

@@ -95,8 +95,8 @@ impl Scratch {
         }
         let chin = rig.head.chin_y;
         geometry::barrel(
-            (-0.55, -1.9),
-            ((0.43, 0.40), (0.50, 0.46)),
+            (-0.30, -1.9),
+            ((0.41 * rig.head.neck, 0.38), (0.49 * rig.head.neck, 0.46)),
             -0.12,
             1.75,
             mesh,

@@ -64,10 +64,10 @@ fn checksums_are_pinned() {
 
 /// Change these only when the faces are meant to change.
 const GOLDEN: [u64; 4] = [
-    0xe895_65a7_d039_16ba,
-    0x4374_2f23_dd1f_f5cc,
-    0xad0a_1c74_5ac8_b6bb,
-    0x1923_fe8e_c8bd_055f,
+    0xc83b_1f67_6397_31b0,
+    0xd0c4_dbe0_31f6_a9bf,
+    0xe4bc_0a3b_826e_eddc,
+    0x180f_febb_f2ee_49dc,
 ];
 
 #[test]
@@ -399,7 +399,8 @@ fn every_factor_of_person_and_expression_reaches_the_pixels() {
     sad.set("au25", 0.8).unwrap();
     let base = render_factors(&sad, 64).unwrap().image;
     for (name, value) in sad.values() {
-        let skip = name == "peak" || name.starts_with("gain");
+        // One-sidedness moves what pulls at the corners of the mouth, and nothing does here.
+        let skip = ["peak", "lateral"].contains(&name) || name.starts_with("gain");
         let hidden = [
             "glasses_shape",
             "glasses_tone",
