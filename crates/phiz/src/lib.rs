@@ -10,6 +10,7 @@
 //! | an IResNet, MobileFaceNet or expression network that reads PyTorch's weights | [`backbones`] |
 //! | a code that tells the class and not a labelled factor, by an adversarial game | [`disentangle`] |
 //! | landmarks, 3D, action units, affect or recognition on top of any trunk | [`tasks`] |
+//! | a representation learned without labels: SwAV and its peers | [`pretrain`] |
 //! | faces with every factor known, without a download | [`synth`] |
 //! | data sets, subject-independent splits, an ordered loader | [`data`] |
 //! | optimisers, schedules and checkpoints that resume bit for bit | [`train`] |
@@ -19,9 +20,9 @@
 //! # Crate topology
 //!
 //! `kernels`, `mining`, `train`, `eval` and `synth` depend on nothing of ours; `losses`, `backbones`
-//! and `disentangle` stand on `kernels`; `tasks` on `kernels` and `losses`; `data` stands on `synth`; `recipes` on all of them but
-//! `disentangle`, which no recipe trains yet. A user
-//! of `losses` builds neither image codecs nor the renderer.
+//! `disentangle` and `pretrain` stand on `kernels`; `tasks` on `kernels` and `losses`; `data` stands on
+//! `synth`; `recipes` on all of them but `disentangle`, which no recipe trains yet. A user of `losses`
+//! builds neither image codecs nor the renderer.
 //!
 //! # A loss in ten lines
 //!
@@ -46,6 +47,7 @@ pub use phiz_eval as eval;
 pub use phiz_kernels as kernels;
 pub use phiz_losses as losses;
 pub use phiz_mining as mining;
+pub use phiz_pretrain as pretrain;
 pub use phiz_recipes as recipes;
 pub use phiz_synth as synth;
 pub use phiz_tasks as tasks;

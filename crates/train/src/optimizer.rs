@@ -46,6 +46,33 @@ pub enum OptimizerConfig {
         #[serde(default = "default_adamw_decay")]
         weight_decay: f64,
     },
+    /// Layer-wise adaptive rates in front of SGD with momentum (You, Gitman and Ginsburg, 2017), as apex's LARC without
+    /// clipping has it: for each variable, where both norms are above 0,
+    ///
+    /// `g ← η ‖p‖ / (‖g‖ + λ ‖p‖ + 10⁻⁸) · (g + λ p)`, then `b ← μ b + g`, `p ← p - lr b`;
+    ///
+    /// where one is 0, `g` stays as it is, without decay.
+    Larc {
+        /// Momentum μ (default 0.9).
+        #[serde(default = "default_momentum")]
+        momentum: f64,
+        /// Weight decay λ (default 1e-6).
+        #[serde(default = "default_larc_decay")]
+        weight_decay: f64,
+        /// Trust coefficient η (default 0.001).
+        #[serde(default = "default_trust")]
+        trust: f64,
+    },
+}
+
+/// Added to the norms in LARC's rate.
+const LARC_EPS: f64 = 1e-8;
+
+fn default_larc_decay() -> f64 {
+    1e-6
+}
+fn default_trust() -> f64 {
+    1e-3
 }
 
 fn default_momentum() -> f64 {
@@ -87,17 +114,28 @@ impl OptimizerConfig {
         }
     }
 
+    /// LARC with the default constants.
+    pub fn larc() -> Self {
+        Self::Larc {
+            momentum: default_momentum(),
+            weight_decay: default_larc_decay(),
+            trust: default_trust(),
+        }
+    }
+
     fn weight_decay(&self) -> f64 {
         match self {
-            Self::Sgd { weight_decay, .. } | Self::AdamW { weight_decay, .. } => *weight_decay,
+            Self::Sgd { weight_decay, .. }
+            | Self::AdamW { weight_decay, .. }
+            | Self::Larc { weight_decay, .. } => *weight_decay,
         }
     }
 
     /// The names of the tensors kept per variable.
     fn slots(&self) -> &'static [&'static str] {
         match self {
-            Self::Sgd { momentum, .. } if *momentum == 0. => &[],
-            Self::Sgd { .. } => &["momentum_buffer"],
+            Self::Sgd { momentum, .. } | Self::Larc { momentum, .. } if *momentum == 0. => &[],
+            Self::Sgd { .. } | Self::Larc { .. } => &["momentum_buffer"],
             Self::AdamW { .. } => &["exp_avg", "exp_avg_sq"],
         }
     }
@@ -135,6 +173,12 @@ impl OptimizerConfig {
                 fraction("beta1", beta1)?;
                 fraction("beta2", beta2)?;
                 positive("eps", eps)
+            }
+            Self::Larc {
+                momentum, trust, ..
+            } => {
+                positive("trust", trust)?;
+                fraction("momentum", momentum)
             }
         }
     }
@@ -464,20 +508,39 @@ impl Entry {
             OptimizerConfig::Sgd {
                 momentum, nesterov, ..
             } => {
-                let step = SgdStep {
-                    lr,
-                    momentum,
-                    nesterov,
-                    weight_decay: self.weight_decay,
-                    scale,
+                self.sgd(
+                    gradient,
+                    SgdStep {
+                        lr,
+                        momentum,
+                        nesterov,
+                        weight_decay: self.weight_decay,
+                        scale,
+                    },
+                )?;
+            }
+            OptimizerConfig::Larc {
+                momentum, trust, ..
+            } => {
+                let weight = fused::sum_of_squares(&self.var.as_detached_tensor())?.sqrt();
+                let size = fused::sum_of_squares(gradient)?.sqrt() * scale;
+                let (rate, weight_decay) = if weight > 0. && size > 0. {
+                    let decay = self.weight_decay;
+                    let rate = trust * weight / (size + decay * weight + LARC_EPS);
+                    (rate, rate * decay)
+                } else {
+                    (1., 0.)
                 };
-                match &mut self.state {
-                    State::F32(state) => fused::sgd(&self.var, gradient, state.first_mut(), step)?,
-                    State::F64(state) => fused::sgd(&self.var, gradient, state.first_mut(), step)?,
-                    State::Tensors(state) => {
-                        fused::sgd_composed(&self.var, gradient, state.first_mut(), step)?;
-                    }
-                }
+                self.sgd(
+                    gradient,
+                    SgdStep {
+                        lr,
+                        momentum,
+                        nesterov: false,
+                        weight_decay,
+                        scale: rate * scale,
+                    },
+                )?;
             }
             OptimizerConfig::AdamW {
                 beta1, beta2, eps, ..
@@ -514,6 +577,16 @@ impl Entry {
         }
         Ok(())
     }
+
+    fn sgd(&mut self, gradient: &Tensor, step: SgdStep) -> candle::Result<()> {
+        match &mut self.state {
+            State::F32(state) => fused::sgd(&self.var, gradient, state.first_mut(), step),
+            State::F64(state) => fused::sgd(&self.var, gradient, state.first_mut(), step),
+            State::Tensors(state) => {
+                fused::sgd_composed(&self.var, gradient, state.first_mut(), step)
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -540,7 +613,8 @@ mod tests {
             nesterov: true,
             weight_decay: 0.,
         };
-        for config in [plain, heavy, nesterov, OptimizerConfig::adamw()] {
+        let larc = OptimizerConfig::larc();
+        for config in [plain, heavy, nesterov, larc, OptimizerConfig::adamw()] {
             let run = |composed: bool| {
                 let parameters = Parameters::new(Streams::new(4), DType::F64, &Device::Cpu);
                 let normal = Init::Randn {
