@@ -70,6 +70,7 @@ mod split;
 mod synthetic;
 mod transform;
 mod vectors;
+mod views;
 
 pub use dataset::{Dataset, InMemory, Subset, check};
 pub use decode::{
@@ -98,3 +99,7 @@ pub use split::{
 pub use synthetic::{MAX_SAMPLES, Synthetic};
 pub use transform::{Augment, Fit, Transform, to_chw_f32};
 pub use vectors::Vectors;
+pub use views::{
+    Distortion, MultiCrop, RandomResizedCrop, ViewBatch, ViewGroup, ViewLoader, ViewTransform,
+    load_views,
+};
