@@ -370,11 +370,16 @@ impl Config {
         same.data.workers = 1;
         same.train.checkpoint_every = 1;
         same.train.log_every = 1;
-        let text = serde_json::to_string(&same).unwrap_or_default();
-        // FNV-1a, 64 bits: a check against mistakes, not against attacks.
-        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        format!("{hash:016x}")
+        fingerprint_of(&same)
     }
+}
+
+/// A configuration as one word.
+pub(crate) fn fingerprint_of(config: &impl Serialize) -> String {
+    let text = serde_json::to_string(config).unwrap_or_default();
+    // FNV-1a, 64 bits: a check against mistakes, not against attacks.
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{hash:016x}")
 }

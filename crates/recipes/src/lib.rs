@@ -34,6 +34,7 @@ mod objective;
 mod overlay;
 mod page;
 mod plan;
+pub mod pretrain;
 mod reproduce;
 mod run;
 mod source;

@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use crate::config::{Config, Metric, Sampling};
@@ -23,20 +25,7 @@ impl Config {
     /// # Errors
     /// When the file cannot be read, is not TOML, holds an unknown key or a value of the wrong type.
     pub fn from_file(path: &Path, base: &Config) -> Result<Config> {
-        let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
-        let table: Table = text.parse().map_err(|error: toml::de::Error| {
-            let line = error.span().map_or(1, |span| {
-                1 + text.as_bytes()[..span.start.min(text.len())]
-                    .iter()
-                    .filter(|b| **b == b'\n')
-                    .count()
-            });
-            Error::config(format!(
-                "line {line}: not TOML: {}",
-                one_line(error.message())
-            ))
-            .at(path)
-        })?;
+        let table = read_table(path)?;
         let base = match table.get("recipe").and_then(Value::as_str) {
             Some(name) if name != base.recipe => {
                 crate::named(name).map_err(|error| error.at(path))?
@@ -80,13 +69,7 @@ impl Config {
         if let Some(miner) = named("miner").filter(|miner| *miner != self.loss.miner) {
             start.loss.mining = crate::losses::miner_settings(miner)?;
         }
-        let mut base = Table::try_from(start).map_err(|error| Error::config(error.to_string()))?;
-        let known = dotted_keys(&base);
-        merge(&mut base, table, "", &known)?;
-        let config: Config = base
-            .try_into()
-            .map_err(|error: toml::de::Error| Error::config(one_line(&error.to_string())))?;
-        Ok(config)
+        overlaid(&start, table)
     }
 
     /// Checks that every value lies where it makes sense.
@@ -209,8 +192,35 @@ impl Config {
     }
 }
 
+/// A TOML file as a table; the message names the line that is none.
+pub(crate) fn read_table(path: &Path) -> Result<Table> {
+    let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
+    text.parse().map_err(|error: toml::de::Error| {
+        let line = error.span().map_or(1, |span| {
+            1 + text.as_bytes()[..span.start.min(text.len())]
+                .iter()
+                .filter(|b| **b == b'\n')
+                .count()
+        });
+        Error::config(format!(
+            "line {line}: not TOML: {}",
+            one_line(error.message())
+        ))
+        .at(path)
+    })
+}
+
+/// `base` with the values of `table` in the place of its own: only keys that it has, of the type that it has.
+pub(crate) fn overlaid<T: Serialize + DeserializeOwned>(base: &T, table: &Table) -> Result<T> {
+    let mut base = Table::try_from(base).map_err(|error| Error::config(error.to_string()))?;
+    let known = dotted_keys(&base);
+    merge(&mut base, table, "", &known)?;
+    base.try_into()
+        .map_err(|error: toml::de::Error| Error::config(one_line(&error.to_string())))
+}
+
 /// `a.b=1` as the table `{a: {b: 1}}`.
-fn parse_word(word: &str) -> Result<Table> {
+pub(crate) fn parse_word(word: &str) -> Result<Table> {
     let (key, text) = word
         .split_once('=')
         .ok_or_else(|| Error::config(format!("`{word}`: expected section.key=value")))?;

@@ -355,7 +355,11 @@ fn fit_config(config: &Config, plan: &Plan, out: &Path) -> FitConfig {
 }
 
 /// Takes every tensor of a run or weight file that fits the network.
-fn initialise(parameters: &Parameters, from: &Path, observer: &mut dyn Observer) -> Result<()> {
+pub(crate) fn initialise(
+    parameters: &Parameters,
+    from: &Path,
+    observer: &mut dyn Observer,
+) -> Result<()> {
     let file = if from.is_dir() {
         from.join("model.safetensors")
     } else {

@@ -29,6 +29,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "phiz-mining",
             "phiz-losses",
             "phiz-backbones",
+            "phiz-pretrain",
             "phiz-tasks",
             "phiz-synth",
             "phiz-data",

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use phiz_eval::{BootstrapConfig, Embeddings, EvaluateOptions};
+use phiz_recipes::pretrain::{self, PretrainRun};
 use phiz_recipes::{Run, judge, judge_embeddings, protocols};
 
 use crate::args::EvalArgs;
@@ -29,6 +30,9 @@ pub fn run(args: &EvalArgs) -> Result<()> {
                 Some(folder) => folder.clone(),
                 None => newest_run()?,
             };
+            if pretrain::is_pretrain_run(&folder) {
+                return run_pretrain(args, &folder);
+            }
             let run = Run::open(&folder)?;
             let verdict = judge(&run, args.data.as_deref(), &protocols, &args.device)?;
             (verdict, Some(args.out.clone().unwrap_or(folder)))
@@ -38,6 +42,25 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         verdict.write(out)?;
         eprintln!("report: {}", out.join("report.html").display());
     }
+    if args.json {
+        return print_json(&verdict.to_json());
+    }
+    print_text(verdict.table().trim_end())
+}
+
+/// A pre-training run has one way of being judged.
+fn run_pretrain(args: &EvalArgs, folder: &Path) -> Result<()> {
+    if let Some(name) = args.protocols.first() {
+        anyhow::bail!(
+            "--protocol {name}: a pre-training run is judged by frozen probes alone; `cargo xtask embed` writes embeddings \
+             that every protocol takes"
+        );
+    }
+    let run = PretrainRun::open(folder)?;
+    let verdict = pretrain::judge(&run, args.data.as_deref(), &args.device)?;
+    let out = args.out.as_deref().unwrap_or(folder);
+    verdict.write(out)?;
+    eprintln!("report: {}", out.join("report.html").display());
     if args.json {
         return print_json(&verdict.to_json());
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use phiz_recipes::pretrain::{self, PretrainConfig, PretrainOutcome};
 use phiz_recipes::{Config, NAMED, Outcome, judge, named, resume, train};
 
 use crate::Done;
@@ -17,7 +18,13 @@ pub fn run(args: &TrainArgs) -> Result<Done> {
         for recipe in NAMED {
             print_text(&format!("{:<18} {}", recipe.name, recipe.summary))?;
         }
+        for recipe in pretrain::NAMED {
+            print_text(&format!("{:<18} {}", recipe.name, recipe.summary))?;
+        }
         return Ok(Done::Finished);
+    }
+    if is_pretrain(args) {
+        return run_pretrain(args);
     }
     if let Some(folder) = &args.resume {
         let stop = stop_on_ctrl_c()?;
@@ -45,13 +52,72 @@ pub fn run(args: &TrainArgs) -> Result<Done> {
     )
 }
 
+/// Whether a pre-training recipe is asked for, by its name, its file or its folder.
+fn is_pretrain(args: &TrainArgs) -> bool {
+    match (&args.resume, &args.recipe, &args.config) {
+        (Some(folder), ..) => pretrain::is_pretrain_run(folder),
+        (None, Some(name), _) => pretrain::is_pretrain(name),
+        (None, None, Some(file)) => pretrain::is_pretrain_run(file),
+        (None, None, None) => false,
+    }
+}
+
+fn run_pretrain(args: &TrainArgs) -> Result<Done> {
+    let (outcome, folder) = if let Some(folder) = &args.resume {
+        let stop = stop_on_ctrl_c()?;
+        let outcome = pretrain::resume(folder, &args.device, stop, &mut Shown::new(""))?;
+        (outcome, folder.clone())
+    } else {
+        let config = pretrain_config(args)?;
+        if args.print_config {
+            print_text(config.to_toml()?.trim_end())?;
+            return Ok(Done::Finished);
+        }
+        let out = match &args.out {
+            Some(out) => out.clone(),
+            None => new_folder(&config.recipe)?,
+        };
+        let stop = stop_on_ctrl_c()?;
+        eprintln!("run folder: {}", out.display());
+        let outcome = pretrain::train(&config, &out, &args.device, stop, &mut Shown::new(""))?;
+        (outcome, out)
+    };
+    match outcome {
+        PretrainOutcome::Interrupted { step } => Ok(interrupted(step, &folder)),
+        PretrainOutcome::Finished(run) => {
+            let verdict = pretrain::judge(&run, None, &args.device)?;
+            verdict.write(&folder)?;
+            eprint!("{}", verdict.table());
+            eprintln!("report: {}", folder.join("report.html").display());
+            eprintln!("next:   cargo xtask eval {}", folder.display());
+            Ok(Done::Finished)
+        }
+    }
+}
+
+fn pretrain_config(args: &TrainArgs) -> Result<PretrainConfig> {
+    let mut config = pretrain::named(args.recipe.as_deref().unwrap_or("swav"))?;
+    if let Some(path) = &args.config {
+        config = PretrainConfig::from_file(path, &config)?;
+    }
+    if let Some(spec) = &args.data {
+        config.data.source.clone_from(spec);
+    }
+    if let Some(seed) = args.seed {
+        config.seed = seed;
+    }
+    Ok(config.set_all(args.set.iter().map(String::as_str))?)
+}
+
+fn interrupted(step: u64, folder: &Path) -> Done {
+    eprintln!("interrupted after step {step}, saved; go on with:");
+    eprintln!("  cargo xtask train --resume {}", folder.display());
+    Done::Interrupted
+}
+
 fn finish(outcome: Outcome, folder: &Path, device: &str) -> Result<Done> {
     match outcome {
-        Outcome::Interrupted { step } => {
-            eprintln!("interrupted after step {step}, saved; go on with:");
-            eprintln!("  cargo xtask train --resume {}", folder.display());
-            Ok(Done::Interrupted)
-        }
+        Outcome::Interrupted { step } => Ok(interrupted(step, folder)),
         Outcome::Finished(run) => {
             let verdict = judge(&run, None, &[], device)?;
             verdict.write(folder)?;
