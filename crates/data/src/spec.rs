@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, LazyLock};
 
-use phiz_synth::SynthConfig;
+use phiz_synth::{FactorName, Flaws, SynthConfig};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::altered_digits::{AlteredDigits, DILATED, Part, ROTATED};
@@ -389,10 +389,12 @@ enum Setting<'a> {
     Seed(&'a mut u64),
     Person(&'a mut u32),
     Strength(&'a mut f32),
+    Flag(&'a mut bool),
+    Factor(&'a mut Option<FactorName>),
 }
 
 /// Every key of `synth:`, in the order they are printed.
-fn settings(config: &mut SynthConfig) -> [(&'static str, Setting<'_>); 18] {
+fn settings(config: &mut SynthConfig) -> [(&'static str, Setting<'_>); 27] {
     // Without `..`: a new field of the renderer shows itself here.
     let SynthConfig {
         identities,
@@ -413,7 +415,19 @@ fn settings(config: &mut SynthConfig) -> [(&'static str, Setting<'_>); 18] {
         makeup,
         disguise,
         lighting,
+        contempt,
+        mixture,
+        flaws,
     } = config;
+    let Flaws {
+        imbalance,
+        identity_noise,
+        expression_noise,
+        duplicates,
+        correlation,
+        cause,
+        effect,
+    } = flaws;
     [
         ("identities", Setting::Size(identities)),
         ("per_expression", Setting::Size(per_expression)),
@@ -439,6 +453,15 @@ fn settings(config: &mut SynthConfig) -> [(&'static str, Setting<'_>); 18] {
         ("makeup", Setting::Strength(makeup)),
         ("disguise", Setting::Strength(disguise)),
         ("lighting", Setting::Strength(lighting)),
+        ("contempt", Setting::Flag(contempt)),
+        ("mixture", Setting::Strength(mixture)),
+        ("imbalance", Setting::Strength(imbalance)),
+        ("identity_noise", Setting::Strength(identity_noise)),
+        ("expression_noise", Setting::Strength(expression_noise)),
+        ("duplicates", Setting::Strength(duplicates)),
+        ("correlation", Setting::Strength(correlation)),
+        ("cause", Setting::Factor(cause)),
+        ("effect", Setting::Factor(effect)),
     ]
 }
 
@@ -452,6 +475,8 @@ impl Setting<'_> {
             Self::Seed(slot) => parsed(slot, text),
             Self::Person(slot) => parsed(slot, text),
             Self::Strength(slot) => parsed(slot, text),
+            Self::Flag(slot) => parsed(slot, text),
+            Self::Factor(slot) => text.parse().map(|name| *slot = Some(name)).is_ok(),
         }
     }
 
@@ -461,6 +486,8 @@ impl Setting<'_> {
             Self::Seed(value) => value.to_string(),
             Self::Person(value) => value.to_string(),
             Self::Strength(value) => value.to_string(),
+            Self::Flag(value) => value.to_string(),
+            Self::Factor(value) => value.map_or(String::new(), |name| name.to_string()),
         }
     }
 }
@@ -500,10 +527,11 @@ fn synth_config(text: &str) -> Result<SynthConfig> {
                 nearest(key, &known)
             )));
         };
-        let expected = if matches!(setting, Setting::Strength(_)) {
-            "a number"
-        } else {
-            "a whole number"
+        let expected = match setting {
+            Setting::Strength(_) => "a number",
+            Setting::Flag(_) => "true or false",
+            Setting::Factor(_) => "the name of a factor, identity or expression",
+            _ => "a whole number",
         };
         if !setting.set(value) {
             return Err(spec_error(format!(

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use phiz_synth::{
-    Actions, Annotations, DISGUISES, EXPRESSIONS, LANDMARKS, LIGHTS, MAKEUP, SynthConfig, annotate,
-    factors, head_mesh, render,
+    ALL_EXPRESSIONS, Actions, Annotations, DISGUISES, Factors, LANDMARKS, LIGHTS, MAKEUP,
+    SynthConfig, affect, annotate, factors, head_mesh, render,
 };
 use rayon::prelude::*;
 
@@ -15,13 +15,14 @@ use crate::{Column, Dataset, Error, ErrorKind, Image, Labels, Result, Vectors};
 /// Most samples of one set: every sample carries some eighty factors, which are kept.
 pub const MAX_SAMPLES: usize = 1 << 20;
 
-/// Rendered faces. Labels: `identity` (classes `p<number of the person>`), `expression` (the seven of
-/// [`EXPRESSIONS`]), `makeup` ([`MAKEUP`]), `disguise` ([`DISGUISES`]), `light` ([`LIGHTS`]) and every continuous
+/// Rendered faces. Labels: `identity` (classes `p<number of the person>`), `expression` (the first of
+/// [`ALL_EXPRESSIONS`]), `mislabelled` where labels may be wrong, `au.<number>` (intensity of an action unit on FACS'
+/// scale of 0 to 5), `valence` and `arousal` (-1 to 1), `makeup` ([`MAKEUP`]), `disguise` ([`DISGUISES`]), `light` ([`LIGHTS`]) and every continuous
 /// factor as `factor.<name>`. Shares of samples with make-up, disguise or a marked light are the keys `makeup`,
 /// `disguise` and `lighting`, 0 where they are not given.
 ///
 /// Made when they are asked for: `landmarks` (68, 2), `points3d` (68, 3) and `vertices` (V, 3) in pixels, depth away
-/// from the camera and 0 at the middle of the head, `action_units` (16, on FACS' scale of 0 to 5) and
+/// from the camera and 0 at the middle of the head, `action_units` (19, on FACS' scale of 0 to 5) and
 /// `valence_arousal` (2). Vertices are those of the front of the head, the same ones for every face.
 pub struct Synthetic {
     config: SynthConfig,
@@ -67,9 +68,33 @@ impl Synthetic {
             "expression",
             Column::Categorical {
                 codes: drawn.iter().map(|f| f.expression).collect(),
-                names: EXPRESSIONS.iter().map(ToString::to_string).collect(),
+                names: ALL_EXPRESSIONS[..config.expressions()]
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect(),
             },
         )?;
+        // What is shown, where the written label may be wrong.
+        if config.flaws.identity_noise > 0.0 || config.flaws.expression_noise > 0.0 {
+            let wrong = |f: &Factors| {
+                (f.identity != f.true_identity) || (f.expression != f.true_expression)
+            };
+            labels.insert(
+                "mislabelled",
+                Column::Categorical {
+                    codes: drawn.iter().map(|f| u32::from(wrong(f))).collect(),
+                    names: vec!["no".into(), "yes".into()],
+                },
+            )?;
+        }
+        for (k, unit) in Actions::UNITS.iter().enumerate() {
+            let facs = |f: &Factors| (5.0 * f.actions.intensities()[k]).clamp(0.0, 5.0);
+            let column = Column::Continuous(drawn.iter().map(facs).collect());
+            labels.insert(format!("au.{unit}"), column)?;
+        }
+        let (valence, arousal) = drawn.iter().map(|f| affect(&f.actions)).unzip();
+        labels.insert("valence", Column::Continuous(valence))?;
+        labels.insert("arousal", Column::Continuous(arousal))?;
         let states: [(&str, &[&str], Vec<u32>); 3] = [
             (
                 "makeup",
@@ -181,7 +206,7 @@ fn depth(a: &Annotations, z: f32) -> f32 {
 
 /// Vertices in the front of the mean head: nearer to the camera than a third of the way to the tip of the nose.
 fn front() -> std::result::Result<Vec<usize>, phiz_synth::Error> {
-    let mean = phiz_synth::head_mesh_of(&phiz_synth::Factors::default())?;
+    let mean = phiz_synth::head_mesh_of(&Factors::default())?;
     let tip = mean.canonical.iter().map(|p| p[2]).fold(0., f32::max);
     Ok((0..mean.canonical.len())
         .filter(|&v| mean.canonical[v][2] > tip / 3.)
@@ -201,7 +226,7 @@ impl Dataset for Synthetic {
     fn sample_id(&self, index: usize) -> String {
         match self.config.place(index) {
             Ok(place) => {
-                let expression = EXPRESSIONS
+                let expression = ALL_EXPRESSIONS
                     .get(place.expression as usize)
                     .copied()
                     .unwrap_or("");
@@ -242,7 +267,7 @@ mod tests {
         assert!(points[30 * 3 + 2] < points[2] - 5.0);
         let vertices = labels.vectors("vertices").unwrap();
         let (count, row) = (vertices.shape()[0], vertices.row(9).unwrap());
-        assert!((400..1700).contains(&count), "{count}");
+        assert!((400..3000).contains(&count), "{count}");
         let inside = row.chunks(3).filter(|p| (0. ..64.).contains(&p[0])).count();
         assert!(inside > count * 9 / 10);
         let units = labels.vectors("action_units").unwrap();

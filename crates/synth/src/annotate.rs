@@ -95,7 +95,7 @@ pub struct Annotations {
     /// Intensities of the action units [`Actions::UNITS`] on the scale of FACS, 0 absent to 5 maximum: five times
     /// the factor, cut at 5.
     pub action_units: [f32; ACTION_UNITS],
-    /// Expression, an index into [`crate::EXPRESSIONS`].
+    /// Expression that is shown, an index into [`crate::ALL_EXPRESSIONS`].
     pub expression: u32,
     /// How pleasant, -1 to 1, by the rule of [`affect`](crate::affect).
     pub valence: f32,
@@ -239,7 +239,7 @@ pub(crate) fn labels(factors: &Factors, rig: &Rig, view: &View, size: usize) -> 
             .actions
             .intensities()
             .map(|a| (5.0 * a).clamp(0.0, 5.0)),
-        expression: factors.expression,
+        expression: factors.true_expression,
         valence,
         arousal,
         bounding_box,

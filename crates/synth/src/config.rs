@@ -1,14 +1,15 @@
 //! Which faces: the configuration of a rendered set, and where each sample lies in it.
 
 use crate::error::{Error, ErrorKind};
-use crate::expression::EXPRESSIONS;
+use crate::expression::{CONTEMPT, EXPRESSIONS};
+use crate::flaws::Flaws;
 use crate::stream::Stream;
 
 /// A set of rendered faces. Every sample is a function of this and its index.
 ///
-/// Samples are laid out identity-major, then expression, then take: with e = `expressions_per_identity`,
-/// `index = (identity * e + i) * per_expression + take`, and i counts the expressions this person shows in the order
-/// of [`EXPRESSIONS`]. What a sample looks like depends on `seed` and on its own identity number
+/// Samples are laid out identity-major, then expression, then take: with e = `expressions_per_identity` (one more with
+/// `contempt`), `index = (identity * e + i) * per_expression + take`, and i counts the expressions this person shows
+/// in the order of [`ALL_EXPRESSIONS`](crate::ALL_EXPRESSIONS); [`Flaws::imbalance`] leaves takes out. What a sample looks like depends on `seed` and on its own identity number
 /// (`first_identity + identity`), expression and take, not on `identities`, `per_expression` or
 /// `expressions_per_identity`: a larger set contains the smaller one, and two sets whose ranges of identities do not
 /// overlap share nobody.
@@ -23,6 +24,11 @@ pub struct SynthConfig {
     pub expressions_per_identity: usize,
     /// Side of the square image in pixels, 24 to 1024. Default 64.
     pub size: usize,
+    /// Whether everybody shows contempt as well, after the others. Default false.
+    pub contempt: bool,
+    /// Mixture of expressions: how strongly a second expression, drawn at random, shows beside the first, whose label
+    /// stays: its peak is uniform on 0 to `mixture`. 0 to 1. Default 0.
+    pub mixture: f32,
     /// Seed of all random streams. Default 0.
     pub seed: u64,
     /// Number of the first person, so that a test set can have other people than a training set. Default 0.
@@ -58,6 +64,8 @@ pub struct SynthConfig {
     /// Share of samples in a marked light: from the front, left, right, top, below, dim or coloured, equally often
     /// ([`LIGHTS`](crate::LIGHTS)); the others have the usual light that `light` varies. 0 to 1. Default 0.
     pub lighting: f32,
+    /// Imbalance, wrong labels, duplicates, correlations. Default none.
+    pub flaws: Flaws,
 }
 
 impl Default for SynthConfig {
@@ -67,6 +75,8 @@ impl Default for SynthConfig {
             per_expression: 4,
             expressions_per_identity: EXPRESSIONS.len(),
             size: 64,
+            contempt: false,
+            mixture: 0.0,
             seed: 0,
             first_identity: 0,
             identity_strength: 1.0,
@@ -81,6 +91,7 @@ impl Default for SynthConfig {
             makeup: 0.0,
             disguise: 0.0,
             lighting: 0.0,
+            flaws: Flaws::default(),
         }
     }
 }
@@ -95,7 +106,7 @@ pub struct Place {
     pub identity: u32,
     /// The person's number: `first_identity + identity`. Equal numbers under one seed are the same person.
     pub person: u32,
-    /// Expression, an index into [`EXPRESSIONS`].
+    /// Expression, an index into [`ALL_EXPRESSIONS`](crate::ALL_EXPRESSIONS).
     pub expression: u32,
     /// Which image of this person and expression, from 0.
     pub take: u32,
@@ -122,6 +133,7 @@ impl SynthConfig {
             ("jitter", self.jitter, 3.0, "0 to 3"),
             ("glasses", self.glasses, 1.0, "a probability, 0 to 1"),
             ("background", self.background, 1.0, "0 to 1"),
+            ("mixture", self.mixture, 1.0, "0 to 1"),
             ("makeup", self.makeup, 1.0, "a share, 0 to 1"),
             ("disguise", self.disguise, 1.0, "a share, 0 to 1"),
             ("lighting", self.lighting, 1.0, "a share, 0 to 1"),
@@ -157,28 +169,67 @@ impl SynthConfig {
                 "1 to 7",
             ));
         }
+        self.flaws.validate()?;
+        if let Some(effect) = self.flaws.effect {
+            let name = effect.name();
+            let of_light = ["light_", "ambient", "warmth", "sh_"];
+            if self.lighting > 0.0 && of_light.iter().any(|start| name.starts_with(start)) {
+                return Err(Error::new(ErrorKind::Conflict {
+                    text: format!(
+                        "effect {name} and lighting {}: a marked light fixes its own direction and strength",
+                        self.lighting
+                    ),
+                }));
+            }
+        }
         if self
             .identities
             .checked_mul(self.per_expression)
-            .and_then(|n| n.checked_mul(EXPRESSIONS.len()))
+            .and_then(|n| n.checked_mul(EXPRESSIONS.len() + 1))
             .is_none()
         {
             return Err(Error::range(
                 "identities",
                 people,
-                "identities * per_expression * 7 to fit this machine's word",
+                "identities * per_expression * 8 to fit this machine's word",
             ));
         }
         Ok(())
     }
 
-    /// Number of samples: `identities * expressions_per_identity * per_expression` (0 for a configuration that does not validate).
+    /// How many expressions the set knows: the seven, and contempt if it is asked for.
+    #[must_use]
+    pub fn expressions(&self) -> usize {
+        EXPRESSIONS.len() + usize::from(self.contempt)
+    }
+
+    /// How many expressions each person shows.
+    fn shown_by_each(&self) -> usize {
+        self.expressions_per_identity + usize::from(self.contempt)
+    }
+
+    /// Images of the i-th expression that a person shows.
+    fn takes(&self, i: usize) -> usize {
+        let mut part = 1.0f64;
+        for _ in 0..i {
+            part *= 1.0 - f64::from(self.flaws.imbalance);
+        }
+        ((self.per_expression as f64 * part + 0.5) as usize).max(1)
+    }
+
+    /// Images of each person.
+    fn of_each(&self) -> usize {
+        (0..self.shown_by_each()).map(|i| self.takes(i)).sum()
+    }
+
+    /// Number of samples: `identities * expressions_per_identity * per_expression` for the default flaws and no
+    /// contempt (0 for a configuration that does not validate).
     #[must_use]
     pub fn len(&self) -> usize {
         if self.validate().is_err() {
             return 0;
         }
-        self.identities * self.per_expression * self.expressions_per_identity
+        self.identities * self.of_each()
     }
 
     /// True when there are no samples, which is when the configuration does not validate.
@@ -197,14 +248,19 @@ impl SynthConfig {
         if index >= len {
             return Err(Error::new(ErrorKind::NoSuchSample { index, len }));
         }
-        let take = index % self.per_expression;
-        let rest = index / self.per_expression;
-        let identity = (rest / self.expressions_per_identity) as u32;
+        let each = self.of_each();
+        let identity = (index / each) as u32;
+        let mut take = index % each;
+        let mut i = 0;
+        while take >= self.takes(i) {
+            take -= self.takes(i);
+            i += 1;
+        }
         let person = self.first_identity + identity;
         Ok(Place {
             identity,
             person,
-            expression: self.shown(person, rest % self.expressions_per_identity),
+            expression: self.shown(person, i),
             take: take as u32,
         })
     }
@@ -212,6 +268,9 @@ impl SynthConfig {
     /// The `i`-th expression that `person` shows.
     fn shown(&self, person: u32, i: usize) -> u32 {
         let count = self.expressions_per_identity;
+        if i >= count {
+            return CONTEMPT;
+        }
         if count == EXPRESSIONS.len() {
             return i as u32;
         }

@@ -28,6 +28,11 @@ pub enum ErrorKind {
         /// Number of samples of the configuration.
         len: usize,
     },
+    /// Settings that contradict each other.
+    Conflict {
+        /// What they are and what is expected.
+        text: String,
+    },
     /// A factor name that does not exist.
     NoSuchFactor {
         /// The name asked for.
@@ -85,6 +90,7 @@ impl fmt::Display for Error {
                     "rendered faces: sample {index} asked for, there are {len}"
                 )
             }
+            ErrorKind::Conflict { text } => write!(f, "rendered faces: {text}"),
             ErrorKind::NoSuchFactor { name } => {
                 write!(f, "rendered faces: there is no factor called {name:?}")
             }

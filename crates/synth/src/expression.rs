@@ -184,11 +184,30 @@ pub fn blend(parts: &[(usize, f32)]) -> Actions {
     actions
 }
 
+/// Draws the expression that is mixed into `first`, and how strongly it shows.
+pub(crate) fn second(
+    first: u32,
+    expressions: usize,
+    mixture: f32,
+    seed: u64,
+    number: u64,
+) -> Option<(u32, f32)> {
+    if mixture <= 0.0 {
+        return None;
+    }
+    let mut stream = Stream::new(seed, "mixture", number);
+    let (which, weight) = (stream.uniform(), mixture * stream.uniform());
+    // Any of the others.
+    let step = 1 + ((which * (expressions - 1) as f32) as usize).min(expressions - 2);
+    Some((((first as usize + step) % expressions) as u32, weight))
+}
+
 /// Draws the action units of one sample: form, peak, each unit's own jitter, the person's gains, speech and
 /// background activity. Returns them with the peak.
 pub(crate) fn draw(
     expression: u32,
     strength: f32,
+    second: Option<(u32, f32)>,
     style: &Style,
     stream: &mut Stream,
 ) -> (Actions, f32) {
@@ -220,6 +239,11 @@ pub(crate) fn draw(
     if talks {
         actions.raise(25, lips);
         actions.raise(26, jaw);
+    }
+    if let Some((other, weight)) = second {
+        for &(unit, intensity) in FORMS.get(other as usize).map_or(&[][..], |f| f[0].units) {
+            actions.add(unit, weight * intensity);
+        }
     }
     actions.finish(style, strength);
     (actions, peak)

@@ -3,6 +3,7 @@
 use crate::config::{Place, SynthConfig};
 use crate::error::{Error, ErrorKind};
 use crate::expression;
+use crate::flaws;
 use crate::looks::{self, Disguise, Makeup, States, Surround};
 use crate::math::mix;
 use crate::stream::Stream;
@@ -436,12 +437,19 @@ impl Actions {
 /// Everything a face is made from. [`crate::render_factors`] draws it; a face can be changed one factor at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Factors {
-    /// Position of the person in the set, from 0.
+    /// Position of the person in the set, from 0: the label, which [`crate::Flaws::identity_noise`] may make wrong.
     pub identity: u32,
-    /// Expression, an index into [`crate::EXPRESSIONS`]; a label only, the image follows `actions`.
+    /// Expression, an index into [`crate::ALL_EXPRESSIONS`]: the label, which [`crate::Flaws::expression_noise`] may
+    /// make wrong. The image follows `actions`.
     pub expression: u32,
     /// Which image of this person and expression, from 0.
     pub take: u32,
+    /// Position of the person who is shown.
+    pub true_identity: u32,
+    /// Expression that is shown.
+    pub true_expression: u32,
+    /// The take that this one is a copy of; `take` itself for most ([`crate::Flaws::duplicates`]).
+    pub copy_of: u32,
     /// Peak of the expression before the person's gains, 0.35 to 1 (uniform); drawn but not shown for neutral.
     pub peak: f32,
     /// One-sidedness of the mouth's actions: 0 both sides alike, 1 only on the right of the image, -1 only on the
@@ -496,6 +504,28 @@ impl Factors {
         }
     }
 
+    /// What belongs to the person.
+    pub(crate) fn list_person(&self, out: &mut Vec<(&'static str, f32)>) {
+        self.shape.list(out);
+        self.colours.list(out);
+        self.style.list(out);
+    }
+
+    /// What carries a class of its own.
+    pub(crate) fn list_worn(&self, out: &mut Vec<(&'static str, f32)>) {
+        self.makeup.list(out);
+        self.disguise.list(out);
+    }
+
+    /// Brings glasses and the class of disguise to agree after a factor was changed.
+    pub(crate) fn settle(&mut self) {
+        if self.states.disguise > 1 {
+            self.scene.glasses = 0.0;
+        } else {
+            self.states.disguise = u32::from(self.scene.glasses >= 0.5);
+        }
+    }
+
     /// Sets one continuous factor by the name it has in [`Factors::values`].
     ///
     /// # Errors
@@ -541,15 +571,38 @@ impl Factors {
 /// When the configuration does not validate or has no such sample.
 pub fn factors(config: &SynthConfig, index: usize) -> Result<Factors, Error> {
     let place = config.place(index)?;
+    let shown = Place {
+        take: flaws::source(config, place),
+        ..place
+    };
+    let mut out = uncorrelated(config, shown);
+    flaws::correlate(config, shown, &mut out);
+    if shown.take != place.take {
+        // A copy has sensor noise of its own.
+        out.noise_seed = Stream::new(config.seed, "copy", flaws::number(place)).word();
+    }
+    (out.identity, out.expression) = flaws::written(config, place);
+    out.take = place.take;
+    out.copy_of = shown.take;
+    Ok(out)
+}
+
+/// The factors of a sample before any correlation between them.
+pub(crate) fn uncorrelated(config: &SynthConfig, place: Place) -> Factors {
     let (shape, colours, style) = draw_person(config, place.person);
-    // One stream a sample, numbered so that growing a set changes nothing in it.
-    let number = (u64::from(place.person) << 32)
-        | (u64::from(place.expression) << 24)
-        | u64::from(place.take);
+    let number = flaws::number(place);
     let mut stream = Stream::new(config.seed, "expression", number);
+    let second = expression::second(
+        place.expression,
+        config.expressions(),
+        config.mixture,
+        config.seed,
+        number,
+    );
     let (actions, peak) = expression::draw(
         place.expression,
         config.expression_strength,
+        second,
         &style,
         &mut stream,
     );
@@ -559,36 +612,29 @@ pub fn factors(config: &SynthConfig, index: usize) -> Result<Factors, Error> {
     let (makeup, made_up) = looks::makeup(config, number);
     let (disguise, disguised) = looks::disguise(config, number, &mut scene);
     let (surround, lit) = looks::light(config, number, &mut scene);
-    Ok(labelled(
-        place,
-        Factors {
-            peak,
-            lateral,
-            shape,
-            colours,
-            style,
-            actions,
-            scene,
-            makeup,
-            disguise,
-            surround,
-            states: States {
-                makeup: made_up,
-                disguise: disguised,
-                light: lit,
-            },
-            noise_seed: stream.word(),
-            ..Factors::default()
-        },
-    ))
-}
-
-fn labelled(place: Place, factors: Factors) -> Factors {
     Factors {
         identity: place.identity,
         expression: place.expression,
         take: place.take,
-        ..factors
+        true_identity: place.identity,
+        true_expression: place.expression,
+        copy_of: place.take,
+        peak,
+        lateral,
+        shape,
+        colours,
+        style,
+        actions,
+        scene,
+        makeup,
+        disguise,
+        surround,
+        states: States {
+            makeup: made_up,
+            disguise: disguised,
+            light: lit,
+        },
+        noise_seed: stream.word(),
     }
 }
 

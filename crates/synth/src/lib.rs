@@ -41,6 +41,12 @@
 //! classes and test on others. A share has a stream of its own and moves nothing else of a sample. [`sheet`] draws
 //! one row of faces for each factor.
 //!
+//! # Flawed collections
+//!
+//! [`Flaws`] makes a set like those gathered in the wild: expressions out of balance, wrong labels for person or
+//! expression (the right ones stay beside them), repeated takes, and a correlation between any two factors that
+//! nothing in a face explains. All are off by default, all are functions of seed and index like everything else.
+//!
 //! # Expressions
 //!
 //! Seven ([`EXPRESSIONS`]) and contempt, as sets of action units with several forms each. A sample draws a form, a peak intensity
@@ -60,6 +66,7 @@ mod curves;
 mod error;
 mod expression;
 mod factors;
+mod flaws;
 mod geometry;
 mod glasses;
 mod image;
@@ -86,6 +93,7 @@ pub use config::{Place, SynthConfig};
 pub use error::{Error, ErrorKind};
 pub use expression::{ALL_EXPRESSIONS, EXPRESSIONS, blend, textbook};
 pub use factors::{Actions, Colours, Factors, Scene, Shape, Style, factors};
+pub use flaws::{FactorName, Flaws};
 pub use image::{Image, grid};
 pub use landmarks::{LANDMARKS, MIRROR};
 pub use looks::{DISGUISES, Disguise, LIGHTS, MAKEUP, Makeup, States, Surround};
