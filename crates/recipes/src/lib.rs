@@ -25,6 +25,7 @@ mod baselines;
 pub mod bench;
 mod config;
 mod device;
+pub mod disentangle;
 mod error;
 mod judge;
 mod losses;

@@ -22,6 +22,28 @@ pub fn grad_norm(parameters: &Parameters, gradients: &GradStore) -> Result<f64> 
     Ok(sum.sqrt())
 }
 
+/// The same norm over the variables whose name `wanted` admits; `None` where none of these has a gradient.
+///
+/// # Errors
+/// When a tensor operation fails.
+pub(crate) fn group_norm(
+    parameters: &Parameters,
+    gradients: &GradStore,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Option<f64>> {
+    let mut sum = None;
+    for (name, var) in parameters.trainable() {
+        if wanted(&name)
+            && let Some(gradient) = gradients.get(var.as_tensor())
+        {
+            let squares =
+                sum_of_squares(gradient).map_err(|error| crate::Error::from(error).of(name))?;
+            sum = Some(sum.unwrap_or(0.) + squares);
+        }
+    }
+    Ok(sum.map(f64::sqrt))
+}
+
 /// The factor on all gradients that brings their norm down to `max_norm`: `min(1, max_norm / (norm + 1e-6))`,
 /// as PyTorch's `clip_grad_norm_` has it.
 pub fn clip_coefficient(norm: f64, max_norm: f64) -> f64 {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use candle::{DType, Tensor};
 
 use crate::checkpoint::{self, Checkpoint};
-use crate::clip::{clip_coefficient, grad_norm};
+use crate::clip::{clip_coefficient, grad_norm, group_norm};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::EventWriter;
 use crate::files;
@@ -30,7 +30,8 @@ pub struct FitConfig {
     pub schedule: Schedule,
     /// The optimiser (default SGD with momentum 0.9 and weight decay 5e-4).
     pub optimizer: OptimizerConfig,
-    /// Which variables are treated differently (default: no decay on vectors).
+    /// Which variables are treated differently (default: no decay on vectors). The norm of the gradient of each prefix that
+    /// has a rule is logged as `grad_norm.PREFIX`.
     pub groups: GroupRules,
     /// Largest global norm of the gradients (default none: no clipping).
     pub clip_norm: Option<f64>,
@@ -205,6 +206,11 @@ pub fn fit<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
         let scale = config
             .clip_norm
             .map_or(1., |max| clip_coefficient(norm, max));
+        for rule in &config.groups.prefixes {
+            if let Some(norm) = group_norm(parameters, &gradients, |name| rule.fits(name))? {
+                means.add(&format!("grad_norm.{}", rule.prefix), norm);
+            }
+        }
         let lr = config.schedule.lr(config.base_lr, step, config.total_steps);
         optimizer.step_scaled(&gradients, lr, scale)?;
         drop(gradients);

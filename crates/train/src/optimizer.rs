@@ -221,7 +221,8 @@ fn one() -> f64 {
 }
 
 impl PrefixRule {
-    fn fits(&self, name: &str) -> bool {
+    /// Whether the rule is about the variable `name`, unless a longer prefix decides.
+    pub(crate) fn fits(&self, name: &str) -> bool {
         name.strip_prefix(self.prefix.trim_end_matches('.'))
             .is_some_and(|rest| self.prefix.is_empty() || rest.is_empty() || rest.starts_with('.'))
     }

@@ -31,6 +31,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "phiz-backbones",
             "phiz-pretrain",
             "phiz-tasks",
+            "phiz-disentangle",
             "phiz-synth",
             "phiz-data",
             "phiz-eval",

@@ -5,8 +5,9 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use phiz_eval::{BootstrapConfig, Embeddings, EvaluateOptions};
+use phiz_recipes::disentangle::{self, DisentangleRun};
 use phiz_recipes::pretrain::{self, PretrainRun};
-use phiz_recipes::{Run, judge, judge_embeddings, protocols};
+use phiz_recipes::{Run, Verdict, judge, judge_embeddings, protocols};
 
 use crate::args::EvalArgs;
 use crate::commands::{print_json, print_text};
@@ -33,15 +34,41 @@ pub fn run(args: &EvalArgs) -> Result<()> {
             if pretrain::is_pretrain_run(&folder) {
                 return run_pretrain(args, &folder);
             }
+            if DisentangleRun::is_one(&folder) {
+                if args.data.is_none() && protocols.is_empty() {
+                    return judged(&folder, args);
+                }
+                let run = DisentangleRun::open(&folder)?;
+                let data = args.data.as_ref().unwrap_or(&run.config.data.source);
+                let table = disentangle::embed(&run, data, &args.device)?;
+                let verdict = judge_embeddings(&folder, table, &protocols, &options(args)?)?;
+                return shown(&verdict, args.out.as_deref(), args.json);
+            }
             let run = Run::open(&folder)?;
             let verdict = judge(&run, args.data.as_deref(), &protocols, &args.device)?;
             (verdict, Some(args.out.clone().unwrap_or(folder)))
         }
     };
-    if let Some(out) = &out {
+    shown(&verdict, out.as_deref(), args.json)
+}
+
+fn shown(verdict: &Verdict, out: Option<&Path>, json: bool) -> Result<()> {
+    if let Some(out) = out {
         verdict.write(out)?;
         eprintln!("report: {}", out.join("report.html").display());
     }
+    if json {
+        return print_json(&verdict.to_json());
+    }
+    print_text(verdict.table().trim_end())
+}
+
+/// A disentangling run by its own rules.
+fn judged(folder: &Path, args: &EvalArgs) -> Result<()> {
+    let verdict = disentangle::judge(&DisentangleRun::open(folder)?, &args.device)?;
+    let out = args.out.as_deref().unwrap_or(folder);
+    verdict.write(out)?;
+    eprintln!("report: {}", out.join("report.html").display());
     if args.json {
         return print_json(&verdict.to_json());
     }

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod check;
 pub mod data;
+pub mod disentangle;
 pub mod embed;
 pub mod eval;
 pub mod reproduce;

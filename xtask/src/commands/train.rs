@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use phiz_recipes::disentangle::DisentangleRun;
 use phiz_recipes::pretrain::{self, PretrainConfig, PretrainOutcome};
 use phiz_recipes::{Config, NAMED, Outcome, judge, named, resume, train};
 
 use crate::Done;
 use crate::args::TrainArgs;
-use crate::commands::{print_text, stop_on_ctrl_c};
+use crate::commands::{disentangle, print_text, stop_on_ctrl_c};
 use crate::progress::Shown;
 
 /// Trains, judges on the held-out part, and says what to type next.
@@ -21,18 +22,27 @@ pub fn run(args: &TrainArgs) -> Result<Done> {
         for recipe in pretrain::NAMED {
             print_text(&format!("{:<18} {}", recipe.name, recipe.summary))?;
         }
+        for (name, summary) in phiz_recipes::disentangle::NAMED {
+            print_text(&format!("{name:<18} {summary}"))?;
+        }
         return Ok(Done::Finished);
     }
     if is_pretrain(args) {
         return run_pretrain(args);
     }
     if let Some(folder) = &args.resume {
+        if DisentangleRun::is_one(folder) {
+            return disentangle::resume(folder, &args.device);
+        }
         let stop = stop_on_ctrl_c()?;
         return finish(
             resume(folder, &args.device, stop, &mut Shown::new(""))?,
             folder,
             &args.device,
         );
+    }
+    if let Some(name) = disentangle::asked(args)? {
+        return disentangle::run(args, &name);
     }
     let config = config(args)?;
     if args.print_config {
@@ -144,7 +154,7 @@ fn config(args: &TrainArgs) -> Result<Config> {
 }
 
 /// `runs/<recipe>-<seconds since 1970>`, or the next number that is free.
-fn new_folder(recipe: &str) -> Result<PathBuf> {
+pub(super) fn new_folder(recipe: &str) -> Result<PathBuf> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .context("the clock stands before 1970")?;

@@ -62,11 +62,15 @@ pub fn reproduce(
     stop: &AtomicBool,
     watch: &mut dyn FnMut(&str) -> Box<dyn Observer>,
 ) -> Result<Progressed> {
+    if crate::disentangle::TABLE_NAMES.contains(&wanted.name.as_str()) {
+        return crate::disentangle::reproduce(wanted, stop, watch);
+    }
     let plan = TABLES
         .iter()
         .find(|table| table.name == wanted.name)
         .ok_or_else(|| {
-            let names: Vec<&str> = TABLES.iter().map(|table| table.name).collect();
+            let others = crate::disentangle::TABLE_NAMES.iter().copied();
+            let names: Vec<&str> = TABLES.iter().map(|t| t.name).chain(others).collect();
             Error::config(format!(
                 "unknown table `{}`; there are: {}",
                 wanted.name,
