@@ -638,6 +638,11 @@ pub(crate) fn uncorrelated(config: &SynthConfig, place: Place) -> Factors {
     }
 }
 
+/// Person number `person` of the seed: shape, colours and style.
+pub(crate) fn person(config: &SynthConfig, person: u32) -> (Shape, Colours, Style) {
+    draw_person(config, person)
+}
+
 /// Draws a person. New fields go to the end of their group, so that people keep their faces.
 fn draw_person(config: &SynthConfig, person: u32) -> (Shape, Colours, Style) {
     let k = config.identity_strength;

@@ -86,7 +86,12 @@ impl FactorName {
         }
     }
 
-    fn value(self, factors: &Factors) -> f32 {
+    /// Whether it belongs to the person.
+    pub(crate) fn of_person(self) -> bool {
+        self.owner() == Owner::Person || self.name().starts_with("gain")
+    }
+
+    pub(crate) fn value(self, factors: &Factors) -> f32 {
         factors
             .values()
             .get(usize::from(self.0))

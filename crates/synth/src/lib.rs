@@ -47,6 +47,12 @@
 //! expression (the right ones stay beside them), repeated takes, and a correlation between any two factors that
 //! nothing in a face explains. All are off by default, all are functions of seed and index like everything else.
 //!
+//! # Sequences, parts, factors of variation
+//!
+//! [`video_frame`] and [`render_frame`] give sequences in which an expression comes and goes, the head moves, eyes
+//! blink and jump, and people talk. [`segment`] says which of the [`PARTS`] each pixel shows. [`GroundTruth`] is the
+//! set of all combinations of a few factors, for measures of disentanglement.
+//!
 //! # Expressions
 //!
 //! Seven ([`EXPRESSIONS`]) and contempt, as sets of action units with several forms each. A sample draws a form, a peak intensity
@@ -74,13 +80,17 @@ mod landmarks;
 mod looks;
 mod math;
 mod paint;
+mod parts;
 mod raster;
 mod render;
 mod rig;
 mod shade;
 mod sheet;
+mod stage;
 mod stream;
 mod template;
+mod truth;
+mod video;
 mod warp;
 mod wear;
 
@@ -97,5 +107,8 @@ pub use flaws::{FactorName, Flaws};
 pub use image::{Image, grid};
 pub use landmarks::{LANDMARKS, MIRROR};
 pub use looks::{DISGUISES, Disguise, LIGHTS, MAKEUP, Makeup, States, Surround};
+pub use parts::{PARTS, segment, segment_factors};
 pub use render::{Rendered, render, render_factors};
 pub use sheet::{SHEET_COLUMNS, SheetRow, sheet, sheet_rows};
+pub use truth::{GroundFactor, GroundRow, GroundTruth};
+pub use video::{Frame, Phase, VideoConfig, render_frame, video_frame};
