@@ -35,8 +35,11 @@
 //! for Identity-Aware Facial Expression Recognition" (CVPRW 2017), whose layer widths are
 //! not published: those here are ours.
 
-use candle::{Module, Result, Tensor};
+use std::sync::Arc;
+
+use candle::{DType, Module, Result, Tensor};
 use candle_nn::VarBuilder;
+use phiz_kernels::inference::{Builder, Program};
 use phiz_kernels::layers::{
     BatchNorm, BatchNormConfig, Linear, batch_norm, fold_batch_norm_linear,
 };
@@ -126,6 +129,8 @@ struct Trunk {
     blocks: [Inception; 4],
     /// Side of a cell of the pooled map.
     cell: usize,
+    /// The same compiled, once folded; for f32 on the CPU.
+    program: Option<Arc<Program>>,
 }
 
 impl Trunk {
@@ -175,22 +180,70 @@ impl Trunk {
                 stem: [first, second, third],
                 blocks: [block1, block2, block3, block4],
                 cell,
+                program: None,
             },
             features,
         ))
     }
 
-    fn folded(&self) -> Result<Self> {
+    /// For images of `side` x `side`.
+    fn folded(&self, side: usize) -> Result<Self> {
         let [first, second, third] = &self.stem;
         let [a, b, c, d] = &self.blocks;
-        Ok(Self {
+        let folded = Self {
             stem: [first.folded()?, second.folded()?, third.folded()?],
             blocks: [a.folded()?, b.folded()?, c.folded()?, d.folded()?],
             cell: self.cell,
-        })
+            program: None,
+        };
+        let weight = folded.stem[0].conv().weight();
+        let program = if weight.dtype() == DType::F32 && weight.device().is_cpu() {
+            Some(Arc::new(folded.compile(side)?))
+        } else {
+            None
+        };
+        Ok(Self { program, ..folded })
+    }
+
+    fn compile(&self, side: usize) -> Result<Program> {
+        let weight = |unit: &Unit| unit.conv().weight().dims4();
+        let (_, channels, _, _) = weight(&self.stem[0])?;
+        let mut network = Builder::new(channels, side, side)?;
+        let (mut at, mut side) = (network.input(), side);
+        for (index, unit) in self.stem.iter().enumerate() {
+            let maps = network.map(weight(unit)?.0, side, side)?;
+            unit.compile(&mut network, at, maps)?;
+            at = maps;
+            // Pooling stands between the three, not behind them.
+            if index < 2 {
+                side /= 2;
+                at = network.map(maps.count(), side, side)?;
+                network.max_pool(maps, 2, 2, 0, at)?;
+            }
+        }
+        let [a, b, c, d] = &self.blocks;
+        at = a.compile(&mut network, at, side)?;
+        at = b.compile(&mut network, at, side)?;
+        side /= 2;
+        let half = network.map(at.count(), side, side)?;
+        network.max_pool(at, 2, 2, 0, half)?;
+        at = c.compile(&mut network, half, side)?;
+        at = d.compile(&mut network, at, side)?;
+        side /= self.cell;
+        let cells = network.map(at.count(), side, side)?;
+        network.avg_pool(at, self.cell, self.cell, cells)?;
+        network.finish(cells)
     }
 
     fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        if let Some(program) = &self.program
+            && !train
+            && !x.track_op()
+            && x.dtype() == DType::F32
+            && x.device().is_cpu()
+        {
+            return program.run(x)?.flatten_from(1);
+        }
         let x = self.stem[0].forward(x, train)?;
         let x = self.stem[1].forward(&max_pool2d(&x, 2, 2, 0)?, train)?;
         let x = self.stem[2].forward(&max_pool2d(&x, 2, 2, 0)?, train)?;
@@ -353,7 +406,7 @@ impl ExpressionNet {
     /// When memory for the new weights cannot be had.
     pub fn folded(&self) -> Result<Self> {
         Ok(Self {
-            trunk: self.trunk.folded()?,
+            trunk: self.trunk.folded(self.config.image_size)?,
             fc1: match &self.bn1 {
                 Some(norm) => fold_batch_norm_linear(&self.fc1, norm)?,
                 None => self.fc1.clone(),

@@ -19,8 +19,9 @@
 use candle::{Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_nn::init::DEFAULT_KAIMING_NORMAL;
-use phiz_kernels::layers::batch_norm;
-use phiz_kernels::max_pool2d;
+use phiz_kernels::inference::{Builder, Channels};
+use phiz_kernels::layers::{Conv2d, batch_norm};
+use phiz_kernels::{Activation, max_pool2d};
 
 use crate::cost::Cost;
 use crate::unit::{Act, Unit, conv, same};
@@ -110,5 +111,49 @@ impl Inception {
         let five = self.five[1].forward(&five, train)?;
         let pool = max_pool2d(&self.pool.forward(x, train)?, 3, 1, 1)?;
         Tensor::cat(&[&one, &three, &five, &pool], 1)
+    }
+
+    /// Adds the folded block to a network for inference, for maps of `side` x `side`; returns its result.
+    ///
+    /// The three 1 x 1 convolutions whose results are not the block's own are one product here.
+    pub(crate) fn compile(
+        &self,
+        network: &mut Builder,
+        from: Channels,
+        side: usize,
+    ) -> Result<Channels> {
+        let channels = |unit: &Unit| unit.conv().weight().dim(0);
+        let (one, three, five) = (
+            channels(&self.one)?,
+            channels(&self.three)?,
+            channels(&self.five[1])?,
+        );
+        let inner = [&self.reduce3, &self.reduce5, &self.pool];
+        let [reduce3, reduce5, pool] = [
+            channels(&self.reduce3)?,
+            channels(&self.reduce5)?,
+            channels(&self.pool)?,
+        ];
+        let weights = inner.map(|unit| unit.conv().weight());
+        let biases: Vec<&Tensor> = inner.iter().filter_map(|unit| unit.conv().bias()).collect();
+        let joined = Conv2d::new(
+            Tensor::cat(&weights, 0)?,
+            Some(Tensor::cat(&biases, 0)?),
+            *self.reduce3.conv().config(),
+        );
+        let out = network.map(one + three + five + pool, side, side)?;
+        let mixed = network.map(reduce3 + reduce5 + pool, side, side)?;
+        network.conv(from, &joined, Activation::Relu, mixed)?;
+        self.one.compile(network, from, out.narrow(0, one)?)?;
+        let of_three = out.narrow(one, three)?;
+        self.three
+            .compile(network, mixed.narrow(0, reduce3)?, of_three)?;
+        let middle = network.map(five, side, side)?;
+        self.five[0].compile(network, mixed.narrow(reduce3, reduce5)?, middle)?;
+        let of_five = out.narrow(one + three, five)?;
+        self.five[1].compile(network, middle, of_five)?;
+        let of_pool = mixed.narrow(reduce3 + reduce5, pool)?;
+        network.max_pool(of_pool, 3, 1, 1, out.narrow(one + three + five, pool)?)?;
+        Ok(out)
     }
 }

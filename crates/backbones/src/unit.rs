@@ -2,6 +2,7 @@
 
 use candle::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
+use phiz_kernels::inference::{Builder, Channels};
 use phiz_kernels::layers::{BatchNorm, Conv2d, ConvBn, Linear, fold_batch_norm_before};
 use phiz_kernels::{Activation, Conv2dConfig};
 
@@ -58,6 +59,21 @@ impl Unit {
     pub(crate) fn forward_add(&self, x: &Tensor, residual: &Tensor, train: bool) -> Result<Tensor> {
         self.layers
             .forward_act(x, Some(residual), self.act.as_activation(), train)
+    }
+
+    /// The convolution; once folded, the one that does the norm's work too.
+    pub(crate) fn conv(&self) -> &Conv2d {
+        self.layers.conv()
+    }
+
+    /// Adds the folded unit to a network for inference.
+    pub(crate) fn compile(
+        &self,
+        network: &mut Builder,
+        from: Channels,
+        to: Channels,
+    ) -> Result<()> {
+        network.conv(from, self.conv(), self.act.as_activation(), to)
     }
 
     pub(crate) fn cost(&self, cost: &mut Cost) -> Result<()> {

@@ -19,7 +19,8 @@
 //! | pass | how | operations per byte | why so |
 //! |---|---|---|---|
 //! | 3 x 3, stride 1, 16 channels and more | minimal filtering over tiles of 4 x 4 pixels | C / 3 to C | a quarter of the multiplications; a block of tiles goes through all three stages within the second-level cache |
-//! | other full and grouped kernels | tiles of unfolded columns times weights | C k^2 / 4 | 480 columns by 576 rows stay within a megabyte; the multiplier spends nearly all its time at the peak |
+//! | other full kernels | windows of channels-last images times weights, in place | C k^2 / 4 | no copy for every tap: a kernel row's values lie side by side; the input gradient is one such product for each phase of the stride |
+//! | stems, grouped kernels | tiles of unfolded columns times weights | C k^2 / 4 | 480 columns by 576 rows stay within a megabyte; the multiplier spends nearly all its time at the peak |
 //! | 1 x 1 | the image itself as the matrix | C / 4 | no unfolding |
 //! | depthwise | direct loops over padded, phase-split rows | k^2 / 4 | memory-bound: each plane is read once and written once |
 //! | batch norm with activation | one task a channel: sums, then values | 1 | memory-bound: the second pass finds the channel in the cache |
@@ -28,7 +29,8 @@
 //! What is bound by memory is made cheaper by touching less of it. Convolution, norm and activation are one
 //! op of the graph, since candle fills a tensor with zeros and adds to it for every operand that gets a
 //! gradient. Results are written into memory that was not cleared. [`Recycler`] keeps large buffers from
-//! step to step, and inner loops take theirs from a pool of each thread.
+//! step to step, and inner loops take theirs from a pool of each thread. For inference a whole network
+//! becomes one [`inference::Program`], whose maps stay in the cache from layer to layer.
 //!
 //! In processor time of one core, on a machine busy with other work: a training step of an 18-layer
 //! network (112 x 112, batch 16) took 3.6 s at first, 3.0 s with buffers recycled and not cleared, 2.5 s
@@ -67,6 +69,7 @@ mod cpu;
 mod exp;
 mod gemm;
 pub mod gradcheck;
+pub mod inference;
 pub mod isa;
 mod layer_norm;
 pub mod layers;

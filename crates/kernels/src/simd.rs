@@ -1,7 +1,8 @@
 //! Loops compiled for the instruction set in use.
 
 use crate::isa::{self, InstructionSet};
-use pulp::{Simd, WithSimd};
+use pulp::Simd;
+pub(crate) use pulp::WithSimd;
 
 /// A loop body; a type of its own because a closure passed to pulp as it is reaches the dispatched
 /// function through a shim that is not inlined, and so is compiled for the baseline instructions.

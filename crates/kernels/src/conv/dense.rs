@@ -5,7 +5,7 @@
 
 use super::geometry::Geometry;
 use super::im2col::{fold, unfold};
-use super::winograd;
+use super::{direct, winograd};
 use crate::cpu::{Real, part};
 use crate::gemm::{Mat, MatMut, Shared, Threads, product, transpose};
 use crate::scratch;
@@ -83,6 +83,13 @@ pub(crate) fn forward<T: Real>(
         && let Some(out) = T::f32s_mut(out)
     {
         winograd::forward(g, x, weight, bias.and_then(T::f32s), out);
+        return;
+    }
+    if direct::fits_forward(g)
+        && let (Some(x), Some(weight)) = (T::f32s(x), T::f32s(weight))
+        && let Some(out) = T::f32s_mut(out)
+    {
+        direct::forward(g, x, weight, bias.and_then(T::f32s), out);
         return;
     }
     let plan = Plan::new(g);
@@ -219,6 +226,13 @@ pub(crate) fn input_gradient<T: Real>(g: &Geometry, weight: &[T], grad: &[T], ou
         });
         return;
     }
+    if direct::fits_input(g)
+        && let (Some(weight), Some(grad)) = (T::f32s(weight), T::f32s(grad))
+        && let Some(out) = T::f32s_mut(out)
+    {
+        direct::input_gradient(g, weight, grad, out);
+        return;
+    }
     scratch::with(weight.len(), |turned: &mut [T]| {
         // (depth, O) per group: products then read the weights without packing.
         let (cout, per_group) = (g.out_per_group(), g.out_per_group() * g.depth());
@@ -298,6 +312,13 @@ pub(crate) fn weight_gradient<T: Real>(g: &Geometry, x: &[T], grad: &[T], out: &
         && let Some(out) = T::f32s_mut(out)
     {
         winograd::weight_gradient(g, x, grad, out);
+        return;
+    }
+    if direct::fits_weight(g)
+        && let (Some(x), Some(grad)) = (T::f32s(x), T::f32s(grad))
+        && let Some(out) = T::f32s_mut(out)
+    {
+        direct::weight_gradient(g, x, grad, out);
         return;
     }
     let (cin, cout, taps) = (g.in_per_group(), g.out_per_group(), g.taps());

@@ -1,13 +1,16 @@
 //! Two-dimensional convolution with any stride, padding, dilation and groups.
 //!
-//! [`dense`] unfolds tiles of columns and multiplies matrices; [`depthwise`] loops directly where a
-//! group has a single input channel. Both write all three passes by hand: output, input gradient and
+//! [`dense`] unfolds tiles of columns and multiplies matrices, unless [`winograd`] (3 x 3 at stride 1) or
+//! [`direct`] (windows read where they lie) is faster; [`depthwise`] loops directly where a
+//! group has a single input channel. All write all three passes by hand: output, input gradient and
 //! weight gradient.
 
 pub(crate) mod dense;
 pub(crate) mod depthwise;
+pub(crate) mod direct;
 pub(crate) mod geometry;
 pub(crate) mod im2col;
+pub(crate) mod turn;
 pub(crate) mod winograd;
 
 use crate::cpu::{self, Real, View, for_float};

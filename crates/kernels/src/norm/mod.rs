@@ -8,8 +8,8 @@ mod composed;
 
 use crate::activation::Activation;
 use crate::cpu::{self, Real, View, for_float};
-use crate::gemm::Shared;
-use crate::reduce;
+use crate::gemm::{Shared, transpose};
+use crate::{reduce, scratch};
 use candle::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 use std::sync::{Arc, OnceLock};
@@ -53,6 +53,15 @@ impl Dims {
 
     fn len(&self) -> usize {
         self.batch * self.channels * self.pixels
+    }
+
+    /// Feature vectors seen as one image whose pixels are the batch, where they come as (C, B).
+    fn turned(&self) -> Option<Self> {
+        (self.pixels == 1 && self.batch > 1 && self.channels > 1).then_some(Self {
+            batch: 1,
+            channels: self.channels,
+            pixels: self.batch,
+        })
     }
 
     /// Where the pixels of a channel of an image start.
@@ -347,7 +356,17 @@ impl Train {
     }
 
     pub(crate) fn forward<T: Real>(&self, x: &[T], params: &[T]) -> Vec<T> {
-        let dims = self.dims;
+        let Some(dims) = self.dims.turned() else {
+            return self.by_planes(self.dims, x, params);
+        };
+        scratch::with(x.len(), |planes: &mut [T]| {
+            turn(x, self.dims.channels, planes);
+            let out = self.by_planes(dims, planes, params);
+            turned_back(&out, self.dims)
+        })
+    }
+
+    fn by_planes<T: Real>(&self, dims: Dims, x: &[T], params: &[T]) -> Vec<T> {
         // SAFETY: the tasks below write every channel.
         let mut out: Vec<T> = unsafe { cpu::unwritten(dims.len()) };
         let shared = Shared::new(&mut out);
@@ -386,6 +405,8 @@ struct Sums {
 
 /// Independent partial sums of [`sums`].
 const LANES: usize = 16;
+/// Pixels after which they are added up in f64: small planes share their sums.
+const FOLD: usize = 1024;
 
 /// Adds one vector of pixels to the partial sums.
 #[inline(always)]
@@ -416,10 +437,11 @@ fn sums<T: Real, const ACT: bool>(
     c: usize,
 ) -> Sums {
     let mut total = Sums::default();
+    let mut acc = [[T::ZERO; LANES]; 3];
+    let mut pending = 0;
     for b in 0..dims.batch {
         let at = dims.at(b, c);
         let (x, dy) = (&x[at..at + dims.pixels], &dy[at..at + dims.pixels]);
-        let mut acc = [[T::ZERO; LANES]; 3];
         let (xs, x_rest) = x.as_chunks::<LANES>();
         let (dys, dy_rest) = dy.as_chunks::<LANES>();
         for (x, dy) in xs.iter().zip(dys) {
@@ -432,20 +454,68 @@ fn sums<T: Real, const ACT: bool>(
             dy[..dy_rest.len()].copy_from_slice(dy_rest);
             add::<T, ACT>(channel, center, &mut acc, &x, &dy);
         }
-        let [bias, weight, slope] = acc.map(|a| a.iter().map(|v| v.to_f64()).sum::<f64>());
-        total.bias += bias;
-        total.weight += weight;
-        total.slope += slope;
+        pending += dims.pixels;
+        if pending >= FOLD || b + 1 == dims.batch {
+            let sum = |a: &[T; LANES]| a.iter().map(|v| v.to_f64()).sum::<f64>();
+            total.bias += sum(&acc[0]);
+            total.weight += sum(&acc[1]);
+            total.slope += sum(&acc[2]);
+            acc = [[T::ZERO; LANES]; 3];
+            pending = 0;
+        }
     }
     total.weight *= inverse;
     total
+}
+
+/// [`by_planes`], feature vectors turned so that a channel's values lie side by side.
+fn backward<T: Real, const ACT: bool>(
+    dims: Dims,
+    kind: Kind,
+    eps: f64,
+    saved: &Saved,
+    train: bool,
+    wants: bool,
+    (x, params, dy): (&[T], &[T], &[T]),
+) -> (Option<Vec<T>>, Vec<T>) {
+    let Some(planes) = dims.turned() else {
+        return by_planes::<T, ACT>(dims, kind, eps, saved, train, wants, (x, params, dy));
+    };
+    scratch::with(2 * x.len(), |buffer: &mut [T]| {
+        let (xs, dys) = buffer.split_at_mut(x.len());
+        turn(x, dims.channels, xs);
+        turn(dy, dims.channels, dys);
+        let slices = (&*xs, params, &*dys);
+        let (dx, dp) = by_planes::<T, ACT>(planes, kind, eps, saved, train, wants, slices);
+        (dx.map(|dx| turned_back(&dx, dims)), dp)
+    })
+}
+
+/// Turns (B, C) to (C, B).
+fn turn<T: Real>(x: &[T], channels: usize, out: &mut [T]) {
+    const BLOCK: usize = 64;
+    let batch = x.len() / channels;
+    out.par_chunks_mut(BLOCK * batch)
+        .enumerate()
+        .for_each(|(index, out)| {
+            let count = out.len() / batch;
+            transpose(&x[index * BLOCK..], batch, count, channels, out, batch);
+        });
+}
+
+/// Turns (C, B) to (B, C).
+fn turned_back<T: Real>(x: &[T], dims: Dims) -> Vec<T> {
+    // SAFETY: a transpose writes every element.
+    let mut out: Vec<T> = unsafe { cpu::unwritten(x.len()) };
+    turn(x, dims.batch, &mut out);
+    out
 }
 
 /// Gradients of input and stacked parameters.
 ///
 /// With `train`, the statistics depend on the input:
 /// `dx = weight * inverse / n * (n dz - sum(dz) - xhat * sum(dz xhat))`.
-fn backward<T: Real, const ACT: bool>(
+fn by_planes<T: Real, const ACT: bool>(
     dims: Dims,
     kind: Kind,
     eps: f64,

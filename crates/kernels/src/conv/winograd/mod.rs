@@ -14,9 +14,9 @@
 
 mod product;
 mod transform;
-mod turn;
 
 use super::geometry::Geometry;
+use super::turn::{LANES, interleave, separate};
 use crate::cpu::part;
 use crate::gemm::Shared;
 use crate::scratch;
@@ -25,10 +25,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use std::ops::Range;
 use transform::{Tile, gradient_tile, input_tile, kernel_gradient, kernel_tile, load, output_tile};
-use turn::{interleave, separate};
 
-/// Channels that are transformed together.
-const LANES: usize = 16;
 /// Output channels handled together: the columns of a product.
 const BLOCK: usize = 64;
 /// Products, one for each pair of points.
@@ -126,7 +123,15 @@ impl Gather {
             line[hi * LANES..].fill(0.0);
             let planes = &image[(first * self.height + y as usize) * self.width..];
             let pixels = &mut line[lo * LANES..hi * LANES];
-            interleave(simd, planes, self.height * self.width, lanes, pixels);
+            let pixels = (pixels, LANES);
+            interleave(
+                simd,
+                planes,
+                self.height * self.width,
+                lanes,
+                hi - lo,
+                pixels,
+            );
         }
     }
 }
@@ -336,7 +341,8 @@ fn output<S: Simd>(
                     // within a task the rows are written one after another.
                     unsafe { out.part(at, g.out_width) }
                 });
-                separate(simd, &pixels[i * width * LANES..], &start, &mut lines);
+                let pixels = (&pixels[i * width * LANES..], LANES);
+                separate(simd, pixels, &start, &mut lines);
             }
         }
     }
