@@ -193,6 +193,9 @@ pub struct ReproduceArgs {
     /// Only the rows of these names; may be repeated
     #[arg(long = "row", value_name = "NAME")]
     pub rows: Vec<String>,
+    /// A further trunk for few-shot: a run or weight file and what to call it; may be repeated
+    #[arg(long = "trunk", value_name = "NAME=RUN")]
+    pub trunks: Vec<String>,
     /// Folder for the runs and the table; runs already finished there are not trained again
     /// [default: runs/reproduce-NAME]
     #[arg(long, value_name = "DIR")]

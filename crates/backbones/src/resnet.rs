@@ -43,6 +43,17 @@ pub enum Stem {
     Full,
 }
 
+impl Stem {
+    /// The stem that suits square images of `side` pixels: [`Stem::Full`] below 40, [`Stem::Half`] below 112.
+    pub fn for_side(side: usize) -> Self {
+        match side {
+            0..40 => Self::Full,
+            40..112 => Self::Half,
+            _ => Self::Imagenet,
+        }
+    }
+}
+
 /// The block of a [`ResNet`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResNetBlock {

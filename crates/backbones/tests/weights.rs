@@ -219,3 +219,23 @@ fn files_that_are_not_checkpoints_say_what_is_wrong() {
             .contains("no/such/file.pt")
     );
 }
+
+#[test]
+fn a_header_whose_length_begins_like_a_pickle_is_read() {
+    // Headers are padded to 8 bytes, so that one in 32 files begins with 0x80, as a pickle does.
+    for length in [128usize, 384] {
+        let mut header =
+            br#"{"fc.bias":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#.to_vec();
+        header.resize(length, b' ');
+        let mut file = (length as u64).to_le_bytes().to_vec();
+        file.extend(header);
+        file.extend(1.5f32.to_le_bytes());
+        let path =
+            std::env::temp_dir().join(format!("phiz-{}-{length}.safetensors", std::process::id()));
+        std::fs::write(&path, &file).unwrap();
+        let read = load_pytorch(&path);
+        std::fs::remove_file(&path).unwrap();
+        let value = read.unwrap()["fc.bias"].to_vec1::<f32>().unwrap();
+        assert_eq!(value, [1.5]);
+    }
+}

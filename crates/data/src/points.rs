@@ -124,6 +124,26 @@ impl PointMap {
         [(x + self.shift.0) as f32, (y + self.shift.1) as f32]
     }
 
+    /// Where a point of what the network sees is in the image: the inverse of [`point`](Self::point).
+    #[must_use]
+    pub fn back(&self, [x, y]: [f32; 2]) -> [f32; 2] {
+        let (width, height) = (self.size.0 as f64, self.size.1 as f64);
+        let (cos, sin, zoom) = self.turn;
+        let (cx, cy) = ((width - 1.) / 2., (height - 1.) / 2.);
+        let (x, y) = (
+            (f64::from(x) - self.shift.0 - cx) / zoom,
+            (f64::from(y) - self.shift.1 - cy) / zoom,
+        );
+        let (mut x, y) = (cx + cos * x - sin * y, cy + cos * y + sin * x);
+        if self.flip {
+            x = width - 1. - x;
+        }
+        [
+            ((x - self.offset.0) / self.scale.0) as f32,
+            ((y - self.offset.1) / self.scale.1) as f32,
+        ]
+    }
+
     /// By how much depth grows: with the image and the zoom.
     #[must_use]
     pub fn depth(&self, z: f32) -> f32 {
@@ -222,6 +242,8 @@ mod tests {
                     let (want, got) = (centre(&seen_by, 52), map.point(at));
                     let apart = (want[0] - got[0]).hypot(want[1] - got[1]);
                     assert!(apart < 0.25, "{fit:?} {width}x{height}: {want:?} {got:?}");
+                    let back = map.back(got);
+                    assert!((back[0] - at[0]).hypot(back[1] - at[1]) < 1e-3);
                     mirrored += u8::from(map.mirrored());
                     seen += 1;
                 }

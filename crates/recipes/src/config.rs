@@ -136,6 +136,10 @@ pub enum Backbone {
     Iresnet100,
     /// MobileFaceNet.
     Mobilefacenet,
+    /// ResNet-18 with the stem that suits the size of the image.
+    Resnet18,
+    /// ResNet-50 (version 1.5) with the stem that suits the size of the image.
+    Resnet50,
 }
 
 /// Fully connected branches on top of the trunk.

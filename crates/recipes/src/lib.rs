@@ -39,6 +39,7 @@ pub mod pretrain;
 mod reproduce;
 mod run;
 mod source;
+mod task;
 
 pub use baselines::{BaselineError, Fisherfaces, centred_pixels};
 pub use config::{
@@ -55,3 +56,8 @@ pub use plan::{Plan, PlannedBatch};
 pub use reproduce::{Progressed, Reproduction, Row, Table, reproduce};
 pub use run::{Outcome, Run, resume, train};
 pub use source::{Source, open, open_source};
+pub use task::{
+    Mode, Prediction, Rule, TASK_RECIPES, TaskBackbone, TaskConfig, TaskData, TaskHead, TaskKind,
+    TaskModel, TaskNetwork, TaskOutcome, TaskRun, TaskSettings, TaskVerdict, is_task, judge_task,
+    nested_subset, resume_task, task_recipe, train_task,
+};

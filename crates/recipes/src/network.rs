@@ -8,7 +8,8 @@ use candle::{Module, Tensor};
 use candle_nn::VarBuilder;
 use phiz_backbones::{
     Branches, ExpressionNet, ExpressionNetConfig, IResNet, IResNetConfig, MobileFaceNet,
-    MobileFaceNetConfig, iresnet18, iresnet34, iresnet50, iresnet100, mobilefacenet,
+    MobileFaceNetConfig, ResNet, ResNetConfig, Stem, iresnet18, iresnet34, iresnet50, iresnet100,
+    mobilefacenet, resnet18, resnet50,
 };
 use phiz_kernels::layers::{Linear, linear};
 use phiz_losses::{ArcFace, ArcFaceConfig, CosFace, CosFaceConfig};
@@ -26,6 +27,7 @@ enum Trunk {
     Expression(Box<ExpressionNet>),
     IResNet(Box<IResNet>),
     MobileFaceNet(Box<MobileFaceNet>),
+    ResNet(Box<ResNet>),
 }
 
 enum ClassHead {
@@ -78,7 +80,15 @@ impl Network {
                 dropout: model.dropout,
             })
         };
+        let resnet = || ResNetConfig {
+            in_channels,
+            base_channels: ResNetConfig::width(model.width),
+            stem: Stem::for_side(image_size),
+            outputs: Some(embedding_dim),
+        };
         let trunk = match model.backbone {
+            Backbone::Resnet18 => Trunk::ResNet(Box::new(resnet18(resnet(), below)?)),
+            Backbone::Resnet50 => Trunk::ResNet(Box::new(resnet50(resnet(), below)?)),
             Backbone::ExpressionNet => {
                 let net = ExpressionNetConfig {
                     in_channels,
@@ -156,6 +166,7 @@ impl Network {
             }
             Trunk::IResNet(net) => net.forward_seeded(images, true, dropout_seed)?,
             Trunk::MobileFaceNet(net) => candle_nn::ModuleT::forward_t(net.as_ref(), images, true)?,
+            Trunk::ResNet(net) => candle_nn::ModuleT::forward_t(net.as_ref(), images, true)?,
         };
         let logits = match &self.head {
             ClassHead::Own => return Err(Error::config("this trunk has no classification branch")),
@@ -187,6 +198,7 @@ impl Network {
             Trunk::MobileFaceNet(net) => {
                 candle_nn::ModuleT::forward_t(net.as_ref(), images, false)?
             }
+            Trunk::ResNet(net) => candle_nn::ModuleT::forward_t(net.as_ref(), images, false)?,
         };
         let logits = match &self.head {
             ClassHead::Own => return Err(Error::config("this trunk has no classification branch")),

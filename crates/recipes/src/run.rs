@@ -15,7 +15,7 @@ use phiz_train::{
     StepOutput, Streams, fit, read_tensors,
 };
 
-use crate::config::{Config, Metric, OptimizerKind, ScheduleKind};
+use crate::config::{Config, Metric, OptimizerKind, ScheduleKind, TrainConfig};
 use crate::network::Network;
 use crate::objective::Objective;
 use crate::plan::Plan;
@@ -286,11 +286,13 @@ impl Prepared {
     }
 }
 
-fn fit_config(config: &Config, plan: &Plan, out: &Path) -> FitConfig {
-    let train = &config.train;
-    let per_epoch = plan.steps_per_epoch();
+/// Schedule and optimiser of a run, whose epochs have `per_epoch` steps.
+pub(crate) fn course(
+    train: &TrainConfig,
+    per_epoch: f64,
+    total_steps: u64,
+) -> (Schedule, OptimizerConfig) {
     let steps = |epochs: f64| (epochs * per_epoch).round() as u64;
-    let total_steps = steps(train.epochs).max(1);
     let warmup_steps = steps(train.warmup_epochs).min(total_steps);
     let schedule = match train.schedule {
         ScheduleKind::Constant => Schedule::Constant { warmup_steps },
@@ -330,6 +332,14 @@ fn fit_config(config: &Config, plan: &Plan, out: &Path) -> FitConfig {
             other => other,
         },
     };
+    (schedule, optimizer)
+}
+
+fn fit_config(config: &Config, plan: &Plan, out: &Path) -> FitConfig {
+    let train = &config.train;
+    let per_epoch = plan.steps_per_epoch();
+    let total_steps = ((train.epochs * per_epoch).round() as u64).max(1);
+    let (schedule, optimizer) = course(train, per_epoch, total_steps);
     // A rule that fits no parameter is an error, and only the adaptive loss has any.
     let loss_rule = (config.objective.metric == Metric::TupletAdaptive).then(|| PrefixRule {
         prefix: "metric_loss".to_string(),

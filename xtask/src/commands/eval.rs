@@ -7,7 +7,9 @@ use anyhow::{Context, Result};
 use phiz_eval::{BootstrapConfig, Embeddings, EvaluateOptions};
 use phiz_recipes::disentangle::{self, DisentangleRun};
 use phiz_recipes::pretrain::{self, PretrainRun};
-use phiz_recipes::{Run, Verdict, judge, judge_embeddings, protocols};
+use phiz_recipes::{
+    Run, TaskRun, Verdict, judge, judge_embeddings, judge_task, protocols,
+};
 
 use crate::args::EvalArgs;
 use crate::commands::{print_json, print_text};
@@ -43,6 +45,9 @@ pub fn run(args: &EvalArgs) -> Result<()> {
                 let table = disentangle::embed(&run, data, &args.device)?;
                 let verdict = judge_embeddings(&folder, table, &protocols, &options(args)?)?;
                 return shown(&verdict, args.out.as_deref(), args.json);
+            }
+            if TaskRun::is_one(&folder) {
+                return task(args, &folder);
             }
             let run = Run::open(&folder)?;
             let verdict = judge(&run, args.data.as_deref(), &protocols, &args.device)?;
@@ -85,6 +90,21 @@ fn run_pretrain(args: &EvalArgs, folder: &Path) -> Result<()> {
     }
     let run = PretrainRun::open(folder)?;
     let verdict = pretrain::judge(&run, args.data.as_deref(), &args.device)?;
+    let out = args.out.as_deref().unwrap_or(folder);
+    verdict.write(out)?;
+    eprintln!("report: {}", out.join("report.html").display());
+    if args.json {
+        return print_json(&verdict.to_json());
+    }
+    print_text(verdict.table().trim_end())
+}
+
+/// Judges a run of a task.
+fn task(args: &EvalArgs, folder: &Path) -> Result<()> {
+    if let Some(protocol) = args.protocols.first() {
+        anyhow::bail!("--protocol {protocol}: a run of a task is judged by its task's own figures");
+    }
+    let verdict = judge_task(&TaskRun::open(folder)?, args.data.as_deref(), &args.device)?;
     let out = args.out.as_deref().unwrap_or(folder);
     verdict.write(out)?;
     eprintln!("report: {}", out.join("report.html").display());

@@ -7,6 +7,7 @@ pub mod disentangle;
 pub mod embed;
 pub mod eval;
 pub mod reproduce;
+pub mod task;
 pub mod train;
 
 use std::io::Write;

@@ -21,6 +21,7 @@ pub fn run(args: &ReproduceArgs) -> Result<Done> {
         seeds: args.seeds,
         set: args.set.clone(),
         rows: args.rows.clone(),
+        trunks: args.trunks.clone(),
         out: out.clone(),
         device: args.device.clone(),
     };

@@ -6,11 +6,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use phiz_recipes::disentangle::DisentangleRun;
 use phiz_recipes::pretrain::{self, PretrainConfig, PretrainOutcome};
-use phiz_recipes::{Config, NAMED, Outcome, judge, named, resume, train};
+use phiz_recipes::{
+    Config, NAMED, Outcome, TASK_RECIPES, TaskRun, is_task, judge, named, resume, resume_task,
+    train, train_task,
+};
 
 use crate::Done;
 use crate::args::TrainArgs;
-use crate::commands::{disentangle, print_text, stop_on_ctrl_c};
+use crate::commands::{disentangle, print_text, stop_on_ctrl_c, task};
 use crate::progress::Shown;
 
 /// Trains, judges on the held-out part, and says what to type next.
@@ -25,6 +28,9 @@ pub fn run(args: &TrainArgs) -> Result<Done> {
         for (name, summary) in phiz_recipes::disentangle::NAMED {
             print_text(&format!("{name:<18} {summary}"))?;
         }
+        for (name, summary) in TASK_RECIPES {
+            print_text(&format!("{name:<18} {summary}"))?;
+        }
         return Ok(Done::Finished);
     }
     if is_pretrain(args) {
@@ -35,6 +41,10 @@ pub fn run(args: &TrainArgs) -> Result<Done> {
             return disentangle::resume(folder, &args.device);
         }
         let stop = stop_on_ctrl_c()?;
+        if TaskRun::is_one(folder) {
+            let outcome = resume_task(folder, &args.device, stop, &mut Shown::new(""))?;
+            return task::finish(outcome, folder, &args.device);
+        }
         return finish(
             resume(folder, &args.device, stop, &mut Shown::new(""))?,
             folder,
@@ -43,6 +53,21 @@ pub fn run(args: &TrainArgs) -> Result<Done> {
     }
     if let Some(name) = disentangle::asked(args)? {
         return disentangle::run(args, &name);
+    }
+    if let Some(name) = args.recipe.as_deref().filter(|name| is_task(name)) {
+        let config = task::config(name, args)?;
+        if args.print_config {
+            print_text(config.to_toml()?.trim_end())?;
+            return Ok(Done::Finished);
+        }
+        let out = match &args.out {
+            Some(out) => out.clone(),
+            None => new_folder(&config.recipe)?,
+        };
+        let stop = stop_on_ctrl_c()?;
+        eprintln!("run folder: {}", out.display());
+        let outcome = train_task(&config, &out, &args.device, stop, &mut Shown::new(""))?;
+        return task::finish(outcome, &out, &args.device);
     }
     let config = config(args)?;
     if args.print_config {

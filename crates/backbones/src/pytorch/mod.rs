@@ -113,19 +113,22 @@ fn format_of(path: &Path) -> Result<Format> {
     match head[..] {
         [] => Err(trouble(path, "is empty")),
         [b'P', b'K', 3, 4, ..] => Ok(Format::Zip),
+        // Before the pickle: a header of 128 (or 384, ...) bytes begins with the same byte.
+        [a, b, c, d, e, f, g, h, b'{']
+            if u64::from_le_bytes([a, b, c, d, e, f, g, h]) <= length.saturating_sub(8) =>
+        {
+            Ok(Format::Safetensors)
+        }
         [0x80, ..] => Err(trouble(
             path,
             "is a bare pickle (torch.save before 1.6); load it in PyTorch and save it again, or as safetensors",
         )),
         [a, b, c, d, e, f, g, h, b'{'] => {
             let header = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-            if header > length - 8 {
-                return Err(trouble(
-                    path,
-                    format_args!("is cut short: a header of {header} bytes in a file of {length}"),
-                ));
-            }
-            Ok(Format::Safetensors)
+            Err(trouble(
+                path,
+                format_args!("is cut short: a header of {header} bytes in a file of {length}"),
+            ))
         }
         _ => Err(trouble(
             path,

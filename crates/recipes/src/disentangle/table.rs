@@ -292,6 +292,7 @@ pub(crate) fn reproduce(
                 values: BTreeMap::new(),
             })
             .collect(),
+        parts: Vec::new(),
     };
     for seed in 0..wanted.seeds {
         for (at, (name, make)) in chosen.iter().enumerate() {
@@ -474,6 +475,7 @@ mod tests {
             seeds: 1,
             set: Vec::new(),
             rows: Vec::new(),
+            trunks: Vec::new(),
             out: "out".into(),
             device: "cpu".to_string(),
         };

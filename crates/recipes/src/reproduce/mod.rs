@@ -18,6 +18,7 @@ use crate::judge::{Subject, Verdict, judge, verdict};
 use crate::named;
 use crate::run::{Outcome, Run, create_folder, resume, train, write};
 use crate::source::{Source, open_source};
+use crate::task::{FEW_SHOT, few_shot};
 use crate::{Error, Result};
 
 mod table;
@@ -35,8 +36,10 @@ pub struct Reproduction {
     pub seeds: u64,
     /// `key=value` words applied to every recipe of the table.
     pub set: Vec<String>,
-    /// Only these rows; empty: all.
+    /// Only these rows; empty: all. In tables of tasks, rows whose name holds one of these.
     pub rows: Vec<String>,
+    /// `NAME=RUN` or `NAME=FILE`: further trunks to start tasks from, in tables that compare trunks.
+    pub trunks: Vec<String>,
     /// Folder for the runs and the table.
     pub out: PathBuf,
     /// Where to compute.
@@ -65,12 +68,20 @@ pub fn reproduce(
     if crate::disentangle::TABLE_NAMES.contains(&wanted.name.as_str()) {
         return crate::disentangle::reproduce(wanted, stop, watch);
     }
+    if let Some(plan) = FEW_SHOT.iter().find(|plan| plan.name == wanted.name) {
+        return few_shot(plan, wanted, stop, watch);
+    }
     let plan = TABLES
         .iter()
         .find(|table| table.name == wanted.name)
         .ok_or_else(|| {
             let others = crate::disentangle::TABLE_NAMES.iter().copied();
-            let names: Vec<&str> = TABLES.iter().map(|t| t.name).chain(others).collect();
+            let names: Vec<&str> = TABLES
+                .iter()
+                .map(|table| table.name)
+                .chain(others)
+                .chain(FEW_SHOT.iter().map(|plan| plan.name))
+                .collect();
             Error::config(format!(
                 "unknown table `{}`; there are: {}",
                 wanted.name,
@@ -108,6 +119,7 @@ pub fn reproduce(
                 values: BTreeMap::new(),
             })
             .collect(),
+        parts: Vec::new(),
     };
     for seed in 0..wanted.seeds {
         for (row, (name, make)) in table.rows.iter_mut().zip(&chosen) {
@@ -223,7 +235,7 @@ fn figures(value: &Value) -> Figures {
 }
 
 /// The run in `folder`, trained, resumed or found complete; `None` when interrupted.
-fn finished(
+pub(crate) fn finished(
     config: &Config,
     folder: &Path,
     label: &str,

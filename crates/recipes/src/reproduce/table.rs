@@ -17,6 +17,8 @@ pub struct Table {
     pub metrics: Vec<&'static str>,
     /// Rows in the order of the table.
     pub rows: Vec<Row>,
+    /// Tables that this one consists of, each with metrics of its own; empty for most.
+    pub parts: Vec<Table>,
 }
 
 /// One row of a table.
@@ -34,6 +36,7 @@ impl Table {
         let rows: Vec<Value> = self
             .rows
             .iter()
+            .chain(self.parts.iter().flat_map(|part| &part.rows))
             .map(|row| {
                 let metrics: Map<String, Value> = row
                     .values
@@ -58,6 +61,10 @@ impl Table {
     /// The table as Markdown: mean, standard deviation and 95 % interval over seeds, and the paired
     /// difference to the first row in the first metric.
     pub fn to_markdown(&self) -> String {
+        if !self.parts.is_empty() {
+            let parts: Vec<String> = self.parts.iter().map(Self::to_markdown).collect();
+            return format!("{}\n\n{}", self.caption, parts.join("\n"));
+        }
         let mut text = format!("{}\n\n| row |", self.caption);
         for metric in &self.metrics {
             let _ = write!(text, " {metric} |");

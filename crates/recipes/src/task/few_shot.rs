@@ -1,0 +1,324 @@
+//! `reproduce few-shot`: five tasks, from trunks that began differently, on 100, 10, 2 and 1 % of the images.
+//!
+//! Rows are called `TASK SHARE TRUNK`. `random` starts from nothing; `supervised` from a network that learned to tell
+//! people apart (other people than any task sees), trained here once unless a file is named; further trunks are named
+//! by the caller, SwAV's for one. Seed k draws its own subset and its own head, the same for every trunk.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use phiz_train::Observer;
+use serde_json::Value;
+
+use super::config::{TASK_RECIPES, TaskConfig, task_recipe};
+use super::judge::{first_metric, judge_on_shelf};
+use super::run::{TaskOutcome, TaskRun, resume_on_shelf, train_on_shelf};
+use super::source::Shelf;
+use crate::config::{Backbone, Config};
+use crate::named;
+use crate::reproduce::{Progressed, Reproduction, Row, Table, finished};
+use crate::run::{create_folder, write};
+use crate::{Error, Result};
+
+/// A table of this kind.
+pub(crate) struct FewShot {
+    pub name: &'static str,
+    caption: &'static str,
+    shares: &'static [f64],
+    /// Words for every task.
+    words: &'static [&'static str],
+    /// Words for the supervised trunk.
+    before: &'static [&'static str],
+}
+
+/// The tables there are.
+pub(crate) const FEW_SHOT: &[FewShot] = &[
+    FewShot {
+        name: "few-shot",
+        caption: "Five tasks on shares of the training images, fine-tuned from different trunks; judged on people never trained \
+                  on, after the last step (rendered faces).",
+        shares: &[1., 0.1, 0.02, 0.01],
+        words: &[],
+        before: &[
+            "data.source=synth:identities=300,per_expression=1,first_identity=5000",
+            "train.epochs=30",
+        ],
+    },
+    FewShot {
+        name: "few-shot-small",
+        caption: "Five tasks on shares of the training images, heads alone on frozen trunks: a walk through every part, its figures \
+                  mean nothing (rendered faces).",
+        shares: &[1., 0.1],
+        words: &[
+            "data.source=synth:identities=12,per_expression=1,size=40",
+            "image.size=40",
+            "model.width=0.1",
+            "model.mode=frozen",
+            "task.components=4",
+            "task.stages=1",
+            "task.channels=8",
+            "task.embedding=16",
+            "task.min_steps=12",
+            "task.checks=2",
+            "train.epochs=2",
+        ],
+        before: &[
+            "data.source=synth:identities=8,per_expression=1,size=40,first_identity=5000",
+            "image.size=40",
+            "model.width=0.1",
+            "model.embedding_dim=16",
+            "sampling.images=14",
+            "train.epochs=2",
+            "train.warmup_epochs=0",
+        ],
+    },
+];
+
+type Figures = BTreeMap<String, f64>;
+type Watch<'a> = &'a mut dyn FnMut(&str) -> Box<dyn Observer>;
+
+/// Makes the table, training what is not there yet.
+pub(crate) fn few_shot(
+    plan: &FewShot,
+    wanted: &Reproduction,
+    stop: &AtomicBool,
+    watch: Watch<'_>,
+) -> Result<Progressed> {
+    if wanted.seeds == 0 {
+        return Err(Error::config("0 seeds; expected at least 1"));
+    }
+    let mut trunks: Vec<(String, String)> = vec![("random".into(), String::new())];
+    for word in &wanted.trunks {
+        match word.split_once('=') {
+            Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+                if !Path::new(path).exists() {
+                    return Err(Error::run(Path::new(path), "no such trunk"));
+                }
+                trunks.push((name.to_string(), path.to_string()));
+            }
+            _ => {
+                return Err(Error::config(format!(
+                    "trunk `{word}`: expected NAME=RUN or FILE"
+                )));
+            }
+        }
+    }
+    create_folder(&wanted.out)?;
+    let supervised = trunks.iter().any(|(name, _)| name == "supervised");
+    let asked = |row: &str| wanted.rows.is_empty() || wanted.rows.iter().any(|r| row.contains(r));
+    if !supervised && asked_for_supervised(plan, &asked) {
+        let folder = wanted.out.join("trunk-supervised");
+        let config = supervised_trunk(plan, wanted)?;
+        let run = finished(&config, &folder, "supervised trunk", wanted, stop, watch)?;
+        if run.is_none() {
+            return Ok(Progressed::Interrupted);
+        }
+        trunks.insert(1, ("supervised".into(), folder.display().to_string()));
+    }
+    let mut shelf = Shelf::default();
+    let mut parts: Vec<Table> = Vec::new();
+    for (task, _) in TASK_RECIPES {
+        for &share in plan.shares {
+            let rows: Vec<Row> = trunks
+                .iter()
+                .map(|(trunk, _)| row_name(task, share, trunk))
+                .filter(|name| asked(name))
+                .map(|name| Row {
+                    name,
+                    values: BTreeMap::new(),
+                })
+                .collect();
+            if !rows.is_empty() {
+                parts.push(Table {
+                    name: format!("{task} {}", percent(share)),
+                    caption: format!("{task}, {} of the training images", percent(share)),
+                    metrics: metrics_of(task)?,
+                    rows,
+                    parts: Vec::new(),
+                });
+            }
+        }
+    }
+    if parts.is_empty() {
+        let name = row_name("landmarks", 0.1, "random");
+        return Err(Error::config(format!(
+            "no row has a name of that kind; they are called like `{name}`"
+        )));
+    }
+    let mut table = Table {
+        name: plan.name.to_string(),
+        caption: plan.caption.to_string(),
+        metrics: Vec::new(),
+        rows: Vec::new(),
+        parts,
+    };
+    for seed in 0..wanted.seeds {
+        let mut part = 0;
+        for (task, _) in TASK_RECIPES {
+            for &share in plan.shares {
+                let mut touched = false;
+                for (trunk, init) in &trunks {
+                    let name = row_name(task, share, trunk);
+                    if !asked(&name) {
+                        continue;
+                    }
+                    touched = true;
+                    let config = task_config(plan, wanted, task, share, seed, init)?;
+                    let folder = wanted
+                        .out
+                        .join(format!("{}-{seed}", name.replace(' ', "-")));
+                    let label = format!("{name} seed {seed}");
+                    let Some(found) =
+                        figures(&config, &folder, &label, wanted, stop, watch, &mut shelf)?
+                    else {
+                        return Ok(Progressed::Interrupted);
+                    };
+                    let rows = table.parts.get_mut(part).map(|part| &mut part.rows);
+                    if let Some(row) = rows.into_iter().flatten().find(|row| row.name == name) {
+                        for (metric, value) in found {
+                            row.values.entry(metric).or_default().push(value);
+                        }
+                    }
+                }
+                part += usize::from(touched);
+            }
+        }
+        write(&wanted.out.join("table.md"), &table.to_markdown())?;
+        write(
+            &wanted.out.join("table.json"),
+            &format!("{:#}\n", table.to_json()),
+        )?;
+    }
+    Ok(Progressed::Finished(table))
+}
+
+fn asked_for_supervised(plan: &FewShot, asked: &dyn Fn(&str) -> bool) -> bool {
+    TASK_RECIPES.iter().any(|(task, _)| {
+        plan.shares
+            .iter()
+            .any(|&share| asked(&row_name(task, share, "supervised")))
+    })
+}
+
+fn percent(share: f64) -> String {
+    format!("{}%", share * 100.)
+}
+
+fn row_name(task: &str, share: f64, trunk: &str) -> String {
+    format!("{task} {} {trunk}", percent(share))
+}
+
+/// The metrics of a task's table, the one that rows are compared by first.
+fn metrics_of(task: &str) -> Result<Vec<&'static str>> {
+    let (first, _) = first_metric(&task_recipe(task)?);
+    let more: &[&str] = match task {
+        "landmarks" => &["failure_rate", "auc"],
+        "affect" => &["rmse", "accuracy"],
+        "action-units" => &["mse", "mae"],
+        "face3d" => &["reconstruction"],
+        _ => &["eer"],
+    };
+    Ok([&[first], more].concat())
+}
+
+fn task_config(
+    plan: &FewShot,
+    wanted: &Reproduction,
+    task: &str,
+    share: f64,
+    seed: u64,
+    init: &str,
+) -> Result<TaskConfig> {
+    let mut config = task_recipe(task)?;
+    config.seed = seed;
+    config.data.subset_seed = seed;
+    config.data.fraction = share;
+    config.model.init = init.to_string();
+    let words = plan.words.iter().copied();
+    let mut config = config.set_all(words.chain(wanted.set.iter().map(String::as_str)))?;
+    // A basis cannot have more directions than there are shapes: few images have few.
+    config.task.components = config.task.components.min(fewest(&config)?);
+    Ok(config)
+}
+
+/// One less than the images that are sure to be in the share.
+fn fewest(config: &TaskConfig) -> Result<usize> {
+    let spec = config.data.source.parse::<phiz_data::Spec>()?;
+    let phiz_data::Spec::Synth(synth) = spec else {
+        return Ok(config.task.components);
+    };
+    let people = (synth.identities as f64 * config.data.train_fraction).round() as usize;
+    let images = people * (synth.len() / synth.identities.max(1));
+    let share = (config.data.fraction * images as f64).round() as usize;
+    Ok(share.saturating_sub(1).max(1))
+}
+
+fn supervised_trunk(plan: &FewShot, wanted: &Reproduction) -> Result<Config> {
+    let task = task_config(plan, wanted, "landmarks", 1., 0, "")?;
+    let mut config = named("identity")?;
+    config.data.mirrored_identities = false;
+    config.image = task.image.clone();
+    config.image.augment.flip = 0.5;
+    config.image.augment.erase = 0.25;
+    config.model.backbone = Backbone::Resnet18;
+    config.model.width = task.model.width;
+    config.data.train_fraction = 0.9;
+    config.set_all(plan.before.iter().copied())
+}
+
+/// Figures of one run, trained, resumed or found; `None` when interrupted.
+fn figures(
+    config: &TaskConfig,
+    folder: &Path,
+    label: &str,
+    wanted: &Reproduction,
+    stop: &AtomicBool,
+    watch: Watch<'_>,
+    shelf: &mut Shelf,
+) -> Result<Option<Figures>> {
+    let known: PathBuf = folder.join("config.toml");
+    let mut done = None;
+    if known.is_file() {
+        let before = TaskConfig::from_file(&known, config)?;
+        if before.fingerprint() != config.fingerprint() {
+            return Err(Error::run(
+                folder,
+                "holds a run with another configuration; expected the same one, or give another --out",
+            ));
+        }
+        let judged = folder.join("eval.json");
+        if let Ok(text) = std::fs::read_to_string(&judged)
+            && let Ok(value) = serde_json::from_str::<Value>(&text)
+        {
+            let metrics = value["metrics"].as_object().into_iter().flatten();
+            return Ok(Some(
+                metrics
+                    .filter_map(|(name, value)| Some((name.clone(), value.as_f64()?)))
+                    .collect(),
+            ));
+        }
+        if folder.join("model.safetensors").is_file() {
+            done = Some(TaskRun::open(folder)?);
+        }
+    }
+    let run = match done {
+        Some(run) => run,
+        None => {
+            let mut observer = watch(label);
+            let (device, observer) = (wanted.device.as_str(), observer.as_mut());
+            let outcome = if known.is_file() {
+                resume_on_shelf(folder, device, stop, observer, shelf)?
+            } else {
+                train_on_shelf(config, folder, device, stop, observer, shelf)?
+            };
+            match outcome {
+                TaskOutcome::Finished(run) => *run,
+                TaskOutcome::Interrupted { .. } => return Ok(None),
+            }
+        }
+    };
+    let verdict = judge_on_shelf(&run, None, &wanted.device, shelf)?;
+    verdict.write(folder)?;
+    Ok(Some(verdict.metrics))
+}

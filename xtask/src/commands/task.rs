@@ -1,0 +1,43 @@
+//! Runs of face tasks, for `train` and `eval`.
+
+use std::path::Path;
+
+use anyhow::Result;
+use phiz_recipes::{TaskConfig, TaskOutcome, TaskVerdict, judge_task, task_recipe};
+
+use crate::Done;
+use crate::args::TrainArgs;
+
+/// The configuration that the arguments of `train` ask for.
+pub fn config(name: &str, args: &TrainArgs) -> Result<TaskConfig> {
+    let mut config = task_recipe(name)?;
+    if let Some(path) = &args.config {
+        config = TaskConfig::from_file(path, &config)?;
+    }
+    if let Some(spec) = &args.data {
+        config.data.source.clone_from(spec);
+    }
+    if let Some(seed) = args.seed {
+        config.seed = seed;
+    }
+    Ok(config.set_all(args.set.iter().map(String::as_str))?)
+}
+
+/// Judges a finished run and says what to type next.
+pub fn finish(outcome: TaskOutcome, folder: &Path, device: &str) -> Result<Done> {
+    match outcome {
+        TaskOutcome::Interrupted { step } => {
+            eprintln!("interrupted after step {step}, saved; go on with:");
+            eprintln!("  cargo xtask train --resume {}", folder.display());
+            Ok(Done::Interrupted)
+        }
+        TaskOutcome::Finished(run) => {
+            let verdict: TaskVerdict = judge_task(&run, None, device)?;
+            verdict.write(folder)?;
+            eprint!("{}", verdict.table());
+            eprintln!("report: {}", folder.join("report.html").display());
+            eprintln!("next:   cargo xtask eval {}", folder.display());
+            Ok(Done::Finished)
+        }
+    }
+}
