@@ -7,9 +7,7 @@ use anyhow::{Context, Result};
 use phiz_eval::{BootstrapConfig, Embeddings, EvaluateOptions};
 use phiz_recipes::disentangle::{self, DisentangleRun};
 use phiz_recipes::pretrain::{self, PretrainRun};
-use phiz_recipes::{
-    Run, TaskRun, Verdict, judge, judge_embeddings, judge_task, protocols,
-};
+use phiz_recipes::{Run, TaskRun, Verdict, judge, judge_embeddings, judge_task, protocols};
 
 use crate::args::EvalArgs;
 use crate::commands::{print_json, print_text};
