@@ -59,7 +59,7 @@ fn clustered(n: usize, dim: usize, per: usize, seed: u64) -> (Embeddings, Vec<u3
     let mut values = noise(n * dim, seed);
     for (i, row) in values.chunks_exact_mut(dim).enumerate() {
         for (v, c) in row.iter_mut().zip(&centres[i / per * dim..]) {
-            *v = 1.2 * *v + c;
+            *v += 0.5 * c;
         }
     }
     let labels = (0..n as u32).map(|i| i / per as u32).collect();
@@ -86,7 +86,7 @@ fn main() {
             }
         }
         Some("retrieval") => {
-            let (table, labels) = clustered(20_000, 128, 10, 3);
+            let (table, labels) = clustered(20_000, 128, 20, 3);
             let config = RetrievalConfig {
                 bootstrap: None,
                 ..Default::default()

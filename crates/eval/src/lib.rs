@@ -57,8 +57,10 @@ mod bootstrap;
 mod calibration;
 mod classification;
 mod clustering;
+mod coarse;
 mod columns;
 mod conditions;
+mod counting;
 mod csv_file;
 mod delong;
 pub mod disentanglement;
@@ -79,6 +81,7 @@ mod npy;
 mod ordered;
 mod paired;
 mod pairs;
+mod panels;
 #[cfg(feature = "parquet")]
 mod parquet_file;
 mod plan;

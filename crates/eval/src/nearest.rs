@@ -1,20 +1,23 @@
 //! Exact nearest neighbours of many queries, in blocks, on all cores, in bounded memory.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
+use crate::coarse::{self, Coarse};
 use crate::embeddings::Embeddings;
 use crate::error::{Error, Result};
-use crate::products::row_products;
+use crate::panels::{PANEL, STRIP, Tile, products};
 use crate::score::{Measure, Score, Side};
 use crate::screen::Screen;
 use crate::simd;
 
-/// Queries that a thread treats at once.
-const QUERIES: usize = 256;
-/// Gallery rows multiplied at once: with [`QUERIES`] a megabyte of f32 levels, which stays in the second-level cache.
-const GALLERY: usize = 1024;
-/// Levels looked at together before single ones are.
-const GROUP: usize = 64;
+/// Queries that a thread treats at once where panels lie ready: their strips stay in the second-level cache.
+const QUERIES: usize = 42 * STRIP;
+/// Queries that a thread treats at once where it makes the panels itself.
+const QUERIES_OF_MAPPED: usize = 8 * QUERIES;
+/// Gallery rows taken at once.
+const GALLERY: usize = 16 * PANEL;
 
 /// For each query its nearest gallery rows, nearest first; equal scores in the order of the rows.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,11 +37,12 @@ impl Neighbours {
     }
 }
 
-/// The `k` nearest rows of `gallery` for each row of `queries`, exactly: products in f32 choose the candidates with a
-/// proven margin, f64 decides. With `skip_self`, row i of the gallery is no neighbour of query i (both tables being one).
+/// The `k` nearest rows of `gallery` for each row of `queries`, exactly: products of rounded numbers (bytes on CPUs with
+/// AVX-512 VNNI, else f32) choose the candidates with a proven margin, f64 decides. With `skip_self`, row i of the gallery is no neighbour of query i (both tables being one).
 ///
-/// Memory beside the tables: 1 MB and some hundred candidates for each of 256 queries a thread, the result, and an f32
-/// copy of the gallery where that is below 256 MB; a gallery on disk ([`Embeddings::map`]) is never held whole.
+/// Memory beside the tables: the result, and a copy of the gallery in bytes or f32 where that is below 256 MB; for each
+/// thread the strips and some hundred candidates of each of 252 queries. A gallery on disk ([`Embeddings::map`]) is never held
+/// whole; a thread then makes blocks of 1024 rows for 2016 queries at a time.
 ///
 /// # Errors
 /// When the dimensions differ, `k` is 0 or above the number of candidates, or a row is zero under the cosine.
@@ -62,19 +66,51 @@ pub fn nearest(
             "k must be 1 to {candidates}, the number of candidates; it is {k}"
         )));
     }
+    find(queries, gallery, k, score, skip_self, true)
+}
+
+/// [`nearest`] of checked input, with products of bytes where they pay if `bytes` allows them.
+fn find(
+    queries: &Embeddings,
+    gallery: &Embeddings,
+    k: usize,
+    score: Score,
+    skip_self: bool,
+    bytes: bool,
+) -> Result<Neighbours> {
     let (a, b) = (Side::whole(queries, score)?, Side::whole(gallery, score)?);
     let longest = a.largest_norm().max(b.largest_norm());
+    let light = Screen::new(&b, score, longest);
+    let coarse = if bytes { Coarse::new(&light) } else { None };
+    let full = coarse
+        .is_none()
+        .then(|| Screen::of_candidates(&b, score, longest));
     let search = Search {
         measure: Measure::new(score, longest),
         query_screen: Screen::new(&a, score, longest),
-        gallery_screen: Screen::new(&b, score, longest),
+        gallery_screen: full.as_ref().unwrap_or(&light),
+        coarse,
         queries: &a,
         gallery: &b,
         k,
         skip_self,
     };
-    let starts: Vec<usize> = (0..a.len()).step_by(QUERIES).collect();
-    let found: Vec<Vec<(f64, u32)>> = starts.par_iter().map(|&s| search.block(s)).collect();
+    let most = if search.is_held() {
+        QUERIES
+    } else {
+        QUERIES_OF_MAPPED
+    };
+    // Blocks of one size, so that no thread waits for the one with the rest.
+    let blocks = a
+        .len()
+        .div_ceil(most)
+        .next_multiple_of(rayon::current_num_threads());
+    let size = a.len().div_ceil(blocks).next_multiple_of(STRIP);
+    let starts: Vec<usize> = (0..a.len()).step_by(size).collect();
+    let found: Vec<Vec<(f64, u32)>> = starts
+        .par_iter()
+        .map(|&start| search.block(start..(start + size).min(a.len())))
+        .collect();
     let (scores, rows) = found.into_iter().flatten().unzip();
     Ok(Neighbours { k, rows, scores })
 }
@@ -84,44 +120,110 @@ struct Search<'a, 's> {
     queries: &'s Side<'a>,
     gallery: &'s Side<'a>,
     query_screen: Screen<'a, 's>,
-    gallery_screen: Screen<'a, 's>,
+    gallery_screen: &'s Screen<'a, 's>,
+    coarse: Option<Coarse<'s, 'a, 's>>,
     k: usize,
     skip_self: bool,
 }
 
-/// Candidates of one query: all that may still be among the k nearest.
+/// What is known of one query so far.
 struct Candidates {
-    /// Nothing at or below this level can be.
-    floor: f32,
+    /// How far its levels may lie from the exact ones.
+    bound: f32,
+    /// Level and place of all that may be among the nearest.
     found: Vec<(f32, u32)>,
 }
 
+/// Looks at the products of a block of queries with a block of the gallery.
+struct Seen<'b, 'a, 's> {
+    search: &'b Search<'a, 's>,
+    places: Range<usize>,
+    columns: Range<usize>,
+    room: usize,
+    floors: &'b mut [f32],
+    all: &'b mut [Candidates],
+}
+
+impl Seen<'_, '_, '_> {
+    #[inline(always)]
+    fn take(&mut self, panel: usize, strip: usize, tile: &mut Tile) {
+        let first = self.columns.start + panel * PANEL;
+        let valid = (self.columns.end - first).min(PANEL);
+        let mine = strip * STRIP..((strip + 1) * STRIP).min(self.floors.len());
+        let queries = self.floors[mine.clone()]
+            .iter_mut()
+            .zip(&mut self.all[mine.clone()]);
+        for ((row, (floor, candidates)), i) in tile.iter_mut().zip(queries).zip(mine) {
+            let row = &mut row[..valid];
+            self.search
+                .gallery_screen
+                .to_levels(row, first..first + valid);
+            if simd::largest(row) > *floor {
+                let query = self.places.start + i;
+                self.search
+                    .offer(query, row, first, floor, candidates, self.room);
+            }
+        }
+    }
+}
+
 impl Search<'_, '_> {
-    fn block(&self, start: usize) -> Vec<(f64, u32)> {
+    /// Whether the gallery lies ready for products.
+    fn is_held(&self) -> bool {
+        match &self.coarse {
+            Some(coarse) => coarse.is_held(),
+            None => self.gallery_screen.is_held(),
+        }
+    }
+
+    fn block(&self, places: Range<usize>) -> Vec<(f64, u32)> {
         let dim = self.queries.dim();
-        let places = start..(start + QUERIES).min(self.queries.len());
-        let left = self.query_screen.block(places.clone());
         let room = (4 * self.k).max(256);
-        let mut all: Vec<Candidates> = places
-            .clone()
-            .map(|_| Candidates {
-                floor: f32::NEG_INFINITY,
+        let mut floors = vec![f32::NEG_INFINITY; places.len()];
+        let mut strips = Vec::new();
+        let mut bytes = None;
+        match &self.coarse {
+            Some(_) => bytes = Some(coarse::Strips::new(&self.query_screen, places.clone())),
+            None => strips = self.query_screen.strips(places.clone()),
+        }
+        let mut all: Vec<Candidates> = (0..places.len())
+            .map(|i| Candidates {
+                bound: match (&self.coarse, &bytes) {
+                    (Some(coarse), Some(strips)) => coarse.bound(strips.error(i)),
+                    _ => self.gallery_screen.bound(),
+                },
                 found: Vec::new(),
             })
             .collect();
-        let mut levels = vec![0f32; QUERIES * GALLERY];
         for from in (0..self.gallery.len()).step_by(GALLERY) {
             let columns = from..(from + GALLERY).min(self.gallery.len());
-            let right = self.gallery_screen.block(columns.clone());
-            let levels = &mut levels[..places.len() * columns.len()];
-            row_products(&right, &left, dim, levels);
-            for ((query, row), mine) in places
-                .clone()
-                .zip(levels.chunks_exact_mut(columns.len()))
-                .zip(&mut all)
-            {
-                self.gallery_screen.to_levels(row, columns.clone());
-                self.offer(query, row, from, mine, room);
+            let mut seen = Seen {
+                search: self,
+                places: places.clone(),
+                columns: columns.clone(),
+                room,
+                floors: &mut floors,
+                all: &mut all,
+            };
+            match (&self.coarse, &bytes) {
+                (Some(coarse), Some(strips)) => coarse.products(
+                    &coarse.panels(columns),
+                    strips,
+                    #[inline(always)]
+                    |panel, strip, tile| seen.take(panel, strip, tile),
+                ),
+                _ => products(
+                    &self.gallery_screen.panels(columns),
+                    &strips,
+                    dim,
+                    #[inline(always)]
+                    |panel, strip, tile| seen.take(panel, strip, tile),
+                ),
+            }
+        }
+        for ((query, floor), mine) in places.clone().zip(&mut floors).zip(&mut all) {
+            if mine.found.len() > self.k {
+                self.raise(query, floor, mine, room);
             }
         }
         places
@@ -131,62 +233,50 @@ impl Search<'_, '_> {
     }
 
     /// Takes what lies above the floor, and raises the floor when there is too much.
-    fn offer(&self, query: usize, row: &[f32], from: usize, mine: &mut Candidates, room: usize) {
-        let mut at = 0;
-        while at < row.len() {
-            let floor = mine.floor;
-            let rest = &row[at..];
-            // The next group that holds a level above the floor.
-            let skipped = simd::run(
-                #[inline(always)]
-                || {
-                    rest.chunks(GROUP)
-                        .position(|group| simd::largest(group) > floor)
-                },
-            );
-            let Some(skipped) = skipped else { return };
-            at += skipped * GROUP;
-            let end = (at + GROUP).min(row.len());
-            for (i, &level) in row[at..end].iter().enumerate() {
-                let place = from + at + i;
-                if level > floor && !(self.skip_self && place == query) {
-                    mine.found.push((level, place as u32));
-                }
+    #[inline(never)]
+    fn offer(
+        &self,
+        query: usize,
+        row: &[f32],
+        from: usize,
+        floor: &mut f32,
+        mine: &mut Candidates,
+        room: usize,
+    ) {
+        for (place, &level) in (from..).zip(row) {
+            if level > *floor && !(self.skip_self && place == query) {
+                mine.found.push((level, place as u32));
             }
-            at = end;
-            if mine.found.len() >= room {
-                self.raise(query, mine, room);
-            }
+        }
+        if mine.found.len() >= room {
+            self.raise(query, floor, mine, room);
         }
     }
 
-    fn raise(&self, query: usize, mine: &mut Candidates, room: usize) {
+    /// Drops what cannot be among the k nearest; nothing at or below `floor` can be.
+    fn raise(&self, query: usize, floor: &mut f32, mine: &mut Candidates, room: usize) {
+        let Candidates { bound, found } = mine;
         let k = self.k;
         let kth = {
-            let (_, kth, _) = mine
-                .found
-                .select_nth_unstable_by(k - 1, |x, y| y.0.total_cmp(&x.0));
+            let (_, kth, _) = found.select_nth_unstable_by(k - 1, |x, y| y.0.total_cmp(&x.0));
             kth.0
         };
         // The k-th level is at most one bound above the k-th exact one, and what beats that at most one below.
-        let margin = 2.0 * self.gallery_screen.bound();
-        mine.floor = mine.floor.max((kth - margin).next_down());
-        let floor = mine.floor;
-        mine.found.retain(|c| c.0 > floor);
-        if mine.found.len() + GROUP > room {
-            // Many equal embeddings: only f64 and the order of the rows can tell them apart.
-            let best = self.decide(query, &mine.found);
+        let margin = 2.0 * *bound;
+        *floor = floor.max((kth - margin).next_down());
+        found.retain(|c| c.0 > *floor);
+        if found.len() + PANEL > room {
+            // Many near or equal embeddings: only f64 and the order of the rows can tell them apart.
+            let best = self.decide(query, found);
             let levels: std::collections::BTreeMap<u32, f32> =
-                mine.found.iter().map(|c| (c.1, c.0)).collect();
-            mine.found = best
+                found.iter().map(|c| (c.1, c.0)).collect();
+            *found = best
                 .iter()
                 .filter_map(|b| Some((*levels.get(&b.1)?, b.1)))
                 .collect();
             if let Some(last) = best.last() {
                 let level = self.query_screen.level(query, last.0);
-                mine.floor = mine
-                    .floor
-                    .max((level - self.gallery_screen.bound()).next_down());
+                *floor = floor.max((level - *bound).next_down());
             }
         }
     }
@@ -264,8 +354,11 @@ mod tests {
             };
             let k = k.min(n - 1);
             for score in [Score::Cosine, Score::Euclid] {
-                let got = nearest(&queries, &gallery, k, score, same).unwrap();
-                prop_assert_eq!(got.rows, plain(&queries, &gallery, k, score, same));
+                let expected = plain(&queries, &gallery, k, score, same);
+                for bytes in [false, true] {
+                    let got = find(&queries, &gallery, k, score, same, bytes).unwrap();
+                    prop_assert_eq!(&got.rows, &expected);
+                }
             }
         }
     }

@@ -9,13 +9,20 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rayon::prelude::*;
 
-use crate::products::row_products;
+use crate::counting::{Count, LANES, count_lanes, count_row};
+use crate::panels::{PANEL, STRIP, products};
 use crate::score::{Measure, Side};
 use crate::screen::Screen;
 use crate::simd;
 
-/// Edge of a tile of levels: 256 KiB of f32, and as much again turned round.
-const TILE: usize = 256;
+/// Queries that a thread treats at once where panels lie ready; a multiple of [`PANEL`] and of [`STRIP`].
+const ROWS: usize = 384;
+/// Queries that a thread treats at once where it makes the panels itself.
+const ROWS_OF_MAPPED: usize = 4 * ROWS;
+/// Candidates that they are multiplied with at once.
+const COLUMNS: usize = 8 * PANEL;
+/// Numbers between rows of levels: rows a power of two apart would fall on the same lines of the cache.
+const STRIDE: usize = COLUMNS + LANES;
 /// Queries with at most this many relevant samples count by vector comparisons, others by search.
 const FEW: usize = 24;
 /// Relevant samples whose levels are held at once: 20 bytes each.
@@ -69,12 +76,11 @@ impl Ranking<'_, '_> {
             .largest_norm()
             .max(self.gallery.side.largest_norm());
         let query_screen = Screen::new(&self.queries.side, score, longest);
-        let other = (!self.symmetric).then(|| Screen::new(&self.gallery.side, score, longest));
-        let gallery_screen = other.as_ref().unwrap_or(&query_screen);
+        let gallery_screen = Screen::of_candidates(&self.gallery.side, score, longest);
         let mut out = Vec::new();
         for batch in self.batches() {
             let targets = self.targets(batch.clone(), &query_screen);
-            self.count(&batch, &targets, &query_screen, gallery_screen);
+            self.count(&batch, &targets, &query_screen, &gallery_screen);
             let found: Vec<Option<R>> = batch
                 .into_par_iter()
                 .map(|query| {
@@ -170,40 +176,55 @@ impl Ranking<'_, '_> {
         query_screen: &Screen<'_, '_>,
         gallery_screen: &Screen<'_, '_>,
     ) {
-        let blocks = |range: Range<usize>| -> Vec<Range<usize>> {
-            let end = range.end;
-            range
-                .step_by(TILE)
-                .map(|s| s..(s + TILE).min(end))
-                .collect()
-        };
         let both = self.symmetric && batch.len() == self.gallery.side.len();
-        let gallery_blocks = blocks(0..self.gallery.side.len());
-        let tiles: Vec<(Range<usize>, Range<usize>)> = blocks(batch.clone())
-            .into_iter()
-            .flat_map(|q| {
-                let others = gallery_blocks.iter();
-                let others = others.filter(|g| !both || g.start >= q.start);
-                others.map(|g| (q.clone(), g.clone())).collect::<Vec<_>>()
-            })
-            .collect();
         let dim = self.queries.side.dim();
-        tiles.par_iter().for_each_init(
-            || (vec![0f32; TILE * TILE], vec![0f32; TILE * TILE]),
-            |(levels, turned), (rows, columns)| {
-                let levels = &mut levels[..rows.len() * columns.len()];
-                row_products(
-                    &gallery_screen.block(columns.clone()),
-                    &query_screen.block(rows.clone()),
-                    dim,
-                    levels,
-                );
-                if both && rows != columns {
-                    let turned = &mut turned[..levels.len()];
-                    turn(levels, columns.len(), turned);
-                    self.count_rows(targets, turned, columns, rows, query_screen);
+        let most = if gallery_screen.is_held() {
+            ROWS
+        } else {
+            ROWS_OF_MAPPED
+        };
+        let starts: Vec<usize> = batch.clone().step_by(most).collect();
+        // Blocks at the front have the most work where tiles serve both sides; threads take them one by one.
+        starts.par_iter().with_max_len(1).for_each_init(
+            || (vec![0f32; most * STRIDE], Vec::new(), vec![0; most * FEW]),
+            |(levels, lanes, totals), &start| {
+                let rows = start..(start + most).min(batch.end);
+                let strips = query_screen.strips(rows.clone());
+                let end = self.gallery.side.len();
+                // The square on the diagonal holds both orders of its pairs; the rest of the row of tiles serves twice.
+                let mut from = if both { rows.start } else { 0 };
+                while from < end {
+                    let square = both && from < rows.end;
+                    let last = if square {
+                        rows.end.min(from + COLUMNS)
+                    } else {
+                        from + COLUMNS
+                    };
+                    let columns = from..last.min(end);
+                    let panels = gallery_screen.panels(columns.clone());
+                    products(
+                        &panels,
+                        &strips,
+                        dim,
+                        #[inline(always)]
+                        |panel, strip, tile| {
+                            for (row, i) in tile.iter().zip(strip * STRIP..rows.len()) {
+                                let at = i * STRIDE + panel * PANEL;
+                                levels[at..at + PANEL].copy_from_slice(row);
+                            }
+                        },
+                    );
+                    if both && !square {
+                        self.count_columns(targets, levels, lanes, &rows, &columns, gallery_screen);
+                    }
+                    self.count_rows(targets, levels, totals, &rows, &columns, gallery_screen);
+                    from = columns.end;
                 }
-                self.count_rows(targets, levels, rows, columns, gallery_screen);
+                for (query, totals) in rows.clone().zip(totals.chunks_exact_mut(FEW)) {
+                    for (count, total) in targets.counts[targets.of(query)].iter().zip(totals) {
+                        count.fetch_add(std::mem::take(total), Ordering::Relaxed);
+                    }
+                }
             },
         );
     }
@@ -213,47 +234,128 @@ impl Ranking<'_, '_> {
         &self,
         targets: &Targets,
         products: &mut [f32],
+        totals: &mut [u32],
         rows: &Range<usize>,
         columns: &Range<usize>,
         screen: &Screen<'_, '_>,
     ) {
-        for (query, row) in rows
-            .clone()
-            .zip(products.chunks_exact_mut(columns.len().max(1)))
-        {
-            let range = targets.of(query);
-            if range.is_empty() {
-                continue;
+        let rows = rows.clone().zip(products.chunks_mut(STRIDE));
+        for ((query, row), totals) in rows.zip(totals.chunks_exact_mut(FEW)) {
+            let row = &mut row[..columns.len()];
+            if !targets.of(query).is_empty() {
+                screen.to_levels(row, columns.clone());
+                self.hide_own(query, row, columns);
+                let counting = self.counting(targets, query, screen, columns.start);
+                if counting.levels.len() > FEW {
+                    counting.search(row);
+                } else {
+                    counting.compare(row, totals);
+                }
             }
-            screen.to_levels(row, columns.clone());
-            // Relevant samples, and the query itself among them, are ranked by their exact scores alone.
-            let own = self.relevant(query);
-            let (from, to) = (own.start.max(columns.start), own.end.min(columns.end));
-            if from < to {
-                row[from - columns.start..to - columns.start].fill(f32::NEG_INFINITY);
+        }
+    }
+
+    /// Relevant samples, and the query itself among them, are ranked by their exact scores alone.
+    fn hide_own(&self, query: usize, row: &mut [f32], candidates: &Range<usize>) {
+        let own = self.relevant(query);
+        let (from, to) = (own.start.max(candidates.start), own.end.min(candidates.end));
+        if from < to {
+            row[from - candidates.start..to - candidates.start].fill(f32::NEG_INFINITY);
+        }
+    }
+
+    fn counting<'t>(
+        &'t self,
+        targets: &'t Targets,
+        query: usize,
+        screen: &Screen<'_, '_>,
+        first: usize,
+    ) -> Counting<'t> {
+        let range = targets.of(query);
+        Counting {
+            ranking: self,
+            query,
+            exact: &targets.exact[range.clone()],
+            levels: &targets.levels[range.clone()],
+            counts: &targets.counts[range],
+            margin: screen.bound(),
+            first,
+        }
+    }
+
+    /// The same with the sides exchanged: `columns` are the queries and `rows` the candidates. [`LANES`] queries are
+    /// counted side by side, so that nothing has to be turned round.
+    fn count_columns(
+        &self,
+        targets: &Targets,
+        products: &[f32],
+        lanes: &mut Vec<[f32; LANES]>,
+        rows: &Range<usize>,
+        columns: &Range<usize>,
+        screen: &Screen<'_, '_>,
+    ) {
+        let halves: Vec<f32> = rows.clone().map(|r| screen.below_product(r)).collect();
+        let margin = screen.bound();
+        for first in columns.clone().step_by(LANES) {
+            let queries = first..(first + LANES).min(columns.end);
+            let at = first - columns.start;
+            lanes.resize(rows.len(), [f32::NEG_INFINITY; LANES]);
+            simd::run(
+                #[inline(always)]
+                || {
+                    let rows = products.chunks_exact(STRIDE).zip(&halves);
+                    for (level, (row, half)) in lanes.iter_mut().zip(rows) {
+                        for (to, product) in level.iter_mut().zip(&row[at..]) {
+                            *to = product - half;
+                        }
+                    }
+                },
+            );
+            let mut most = 0;
+            let mut low = [[f32::INFINITY; LANES]; FEW];
+            let mut high = low;
+            for (lane, query) in queries.clone().enumerate() {
+                let own = self.relevant(query);
+                for place in own.start.max(rows.start)..own.end.min(rows.end) {
+                    lanes[place - rows.start][lane] = f32::NEG_INFINITY;
+                }
+                let range = targets.of(query);
+                if range.len() > FEW {
+                    let row: Vec<f32> = lanes.iter().map(|level| level[lane]).collect();
+                    self.counting(targets, query, screen, rows.start)
+                        .search(&row);
+                    continue;
+                }
+                most = most.max(range.len());
+                let thresholds = low.iter_mut().zip(&mut high);
+                for ((low, high), level) in thresholds.zip(&targets.levels[range]) {
+                    (low[lane], high[lane]) = ((level - margin).next_down(), level + margin);
+                }
             }
-            let margin = screen.bound();
-            let counting = Counting {
-                ranking: self,
-                query,
-                exact: &targets.exact[range.clone()],
-                levels: &targets.levels[range.clone()],
-                counts: &targets.counts[range.clone()],
-                margin,
-                first: columns.start,
-            };
-            if range.len() > FEW {
-                counting.search(row);
-            } else {
-                counting.compare(row);
+            let mut counts = [[Count::default(); LANES]; FEW];
+            count_lanes(lanes, &high[..most], &low[..most], &mut counts[..most]);
+            for (lane, query) in queries.enumerate() {
+                let column = lanes.iter().map(|row| row[lane]);
+                let counting = self.counting(targets, query, screen, rows.start);
+                for ((k, counts), total) in counts[..most].iter().enumerate().zip(counting.counts) {
+                    let Count { sure, maybe } = counts[lane];
+                    let near = if maybe > sure {
+                        counting.near(k, column.clone())
+                    } else {
+                        0
+                    };
+                    if sure + near > 0 {
+                        total.fetch_add(sure + near, Ordering::Relaxed);
+                    }
+                }
             }
         }
     }
 }
 
 /// One query's row of levels.
-struct Counting<'t, 'r, 'g, 'a> {
-    ranking: &'r Ranking<'g, 'a>,
+struct Counting<'t> {
+    ranking: &'t Ranking<'t, 't>,
     query: usize,
     exact: &'t [(f64, u32)],
     levels: &'t [f32],
@@ -263,7 +365,7 @@ struct Counting<'t, 'r, 'g, 'a> {
     first: usize,
 }
 
-impl Counting<'_, '_, '_, '_> {
+impl Counting<'_> {
     /// Whether the candidate comes before the target.
     fn before(&self, candidate: usize, target: &(f64, u32)) -> bool {
         let gallery = &self.ranking.gallery.side;
@@ -272,31 +374,35 @@ impl Counting<'_, '_, '_, '_> {
         score > target.0 || (score == target.0 && gallery.origin(candidate) < target.1)
     }
 
-    fn compare(&self, row: &[f32]) {
-        let best = simd::run(
-            #[inline(always)]
-            || simd::largest(row),
-        );
-        // Levels descend, so those that nothing here can reach come first.
-        let reached = self.levels.partition_point(|&t| best < t - self.margin);
-        let targets = self.levels.iter().zip(self.exact).zip(self.counts);
-        for ((&level, exact), count) in targets.skip(reached) {
-            let (high, low) = (level + self.margin, level - self.margin);
-            let (mut above, maybe) = simd::run(
-                #[inline(always)]
-                || simd::count_above(row, high, low.next_down()),
-            );
-            if maybe > above {
-                for (i, &v) in row.iter().enumerate() {
-                    if v >= low && v <= high {
-                        above += u32::from(self.before(self.first + i, exact));
-                    }
-                }
-            }
-            if above > 0 {
-                count.fetch_add(above, Ordering::Relaxed);
+    fn compare(&self, row: &[f32], totals: &mut [u32]) {
+        let (mut low, mut high) = ([0f32; FEW], [0f32; FEW]);
+        let few = self.levels.len();
+        for ((low, high), level) in low.iter_mut().zip(&mut high).zip(self.levels) {
+            (*low, *high) = ((level - self.margin).next_down(), level + self.margin);
+        }
+        let mut counts = [Count::default(); FEW];
+        count_row(row, &high[..few], &low[..few], &mut counts[..few]);
+        for ((k, &count), total) in counts[..few].iter().enumerate().zip(totals) {
+            *total += count.sure;
+            if count.maybe > count.sure {
+                *total += self.near(k, row.iter().copied());
             }
         }
+    }
+
+    /// Of `all` candidates those too near to target `k` to tell that f64 puts above it.
+    #[inline(never)]
+    fn near(&self, k: usize, all: impl Iterator<Item = f32>) -> u32 {
+        let (Some(&level), Some(exact)) = (self.levels.get(k), self.exact.get(k)) else {
+            return 0;
+        };
+        let mut above = 0;
+        for (i, v) in all.enumerate() {
+            if v >= level - self.margin && v <= level + self.margin {
+                above += u32::from(self.before(self.first + i, exact));
+            }
+        }
+        above
     }
 
     fn search(&self, row: &[f32]) {
@@ -322,21 +428,6 @@ impl Counting<'_, '_, '_, '_> {
             }
             if let Some(count) = self.counts.get(at) {
                 count.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
-}
-
-/// `to[c * n + r] = from[r * columns + c]`, in small squares that stay in the first-level cache.
-fn turn(from: &[f32], columns: usize, to: &mut [f32]) {
-    const SQUARE: usize = 16;
-    let rows = from.len() / columns.max(1);
-    for r0 in (0..rows).step_by(SQUARE) {
-        for c0 in (0..columns).step_by(SQUARE) {
-            for c in c0..(c0 + SQUARE).min(columns) {
-                for r in r0..(r0 + SQUARE).min(rows) {
-                    to[c * rows + r] = from[r * columns + c];
-                }
             }
         }
     }

@@ -16,12 +16,13 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::panels::{PANEL, STRIP, lay_out};
 use crate::score::{Score, Side};
 
-/// Largest table of f32 copies that is held whole; beyond it blocks are made when they are needed.
+/// Largest table that is held a second time, laid out for products; beyond it blocks are made when they are needed.
 const MAX_COPY: usize = 256 << 20;
-/// Rows copied at once.
-const BLOCK: usize = 1024;
+/// Panels laid out at once.
+const BLOCK: usize = 16;
 
 /// The rows of a [`Side`] scaled for screening.
 pub(crate) struct Screen<'a, 's> {
@@ -34,7 +35,8 @@ pub(crate) struct Screen<'a, 's> {
 }
 
 impl<'a, 's> Screen<'a, 's> {
-    /// `longest` is the longest norm on both sides of the products to come.
+    /// For queries: their strips are made block by block. `longest` is the longest norm on both sides of the products to
+    /// come.
     pub(crate) fn new(side: &'s Side<'a>, score: Score, longest: f64) -> Self {
         let mut out = Self {
             side,
@@ -47,47 +49,89 @@ impl<'a, 's> Screen<'a, 's> {
             let half = |i| (0.5 * (side.norm(i) / out.longest).powi(2)) as f32;
             out.halves = (0..side.len()).map(half).collect();
         }
-        if side.len() * side.dim() * 4 <= MAX_COPY {
-            let mut copy = vec![0f32; side.len() * side.dim()];
-            copy.par_chunks_mut(BLOCK * side.dim())
+        out
+    }
+
+    /// For candidates: panels are made once where the table is not too large for that.
+    pub(crate) fn of_candidates(side: &'s Side<'a>, score: Score, longest: f64) -> Self {
+        let mut out = Self::new(side, score, longest);
+        let panel = PANEL * side.dim();
+        let panels = side.len().div_ceil(PANEL);
+        if panels * panel * 4 <= MAX_COPY {
+            let mut copy = vec![0f32; panels * panel];
+            copy.par_chunks_mut((BLOCK * panel).max(1))
                 .enumerate()
-                .for_each(|(i, part)| {
-                    out.fill(i * BLOCK, part);
+                .for_each_init(Vec::new, |laid, (i, part)| {
+                    let first = i * BLOCK * PANEL;
+                    let rows = (BLOCK * PANEL).min(side.len() - first);
+                    lay_out(rows, side.dim(), PANEL, laid, |r, to| {
+                        out.fill(first + r, to)
+                    });
+                    part.copy_from_slice(laid);
                 });
             out.copy = Some(copy);
         }
         out
     }
 
-    fn fill(&self, start: usize, out: &mut [f32]) {
-        for (i, to) in out.chunks_exact_mut(self.side.dim()).enumerate() {
-            let row = self.side.row(start + i);
-            let by = match self.score {
-                Score::Cosine => self.side.norm(start + i),
-                Score::Euclid => self.longest,
-            };
-            let inverse = (1.0 / by) as f32;
-            if inverse.is_normal() && (1e-30..1e30).contains(&by) {
-                for (to, &v) in to.iter_mut().zip(row) {
-                    *to = v * inverse;
-                }
-            } else {
-                for (to, &v) in to.iter_mut().zip(row) {
-                    *to = (f64::from(v) / by) as f32;
-                }
+    /// Whether panels lie ready, so that asking for them again costs nothing.
+    pub(crate) fn is_held(&self) -> bool {
+        self.copy.is_some()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.side.len()
+    }
+
+    pub(crate) fn dim(&self) -> usize {
+        self.side.dim()
+    }
+
+    /// The scaled row at `place`.
+    pub(crate) fn fill(&self, place: usize, out: &mut [f32]) {
+        let row = self.side.row(place);
+        let by = match self.score {
+            Score::Cosine => self.side.norm(place),
+            Score::Euclid => self.longest,
+        };
+        let inverse = (1.0 / by) as f32;
+        if inverse.is_normal() && (1e-30..1e30).contains(&by) {
+            for (to, &v) in out.iter_mut().zip(row) {
+                *to = v * inverse;
+            }
+        } else {
+            for (to, &v) in out.iter_mut().zip(row) {
+                *to = (f64::from(v) / by) as f32;
             }
         }
     }
 
-    /// The scaled rows of some places.
-    pub(crate) fn block(&self, places: Range<usize>) -> Cow<'_, [f32]> {
+    /// The scaled rows of some places as panels; the first place is a multiple of [`PANEL`].
+    pub(crate) fn panels(&self, places: Range<usize>) -> Cow<'_, [f32]> {
         let dim = self.side.dim();
         if let Some(copy) = &self.copy {
-            return Cow::Borrowed(&copy[places.start * dim..places.end * dim]);
+            let end = places.end.div_ceil(PANEL) * PANEL;
+            return Cow::Borrowed(&copy[places.start * dim..end * dim]);
         }
-        let mut out = vec![0f32; places.len() * dim];
-        self.fill(places.start, &mut out);
+        let mut out = Vec::new();
+        lay_out(places.len(), dim, PANEL, &mut out, |i, to| {
+            self.fill(places.start + i, to)
+        });
         Cow::Owned(out)
+    }
+
+    /// The scaled rows of some places as strips.
+    pub(crate) fn strips(&self, places: Range<usize>) -> Vec<f32> {
+        let mut out = Vec::new();
+        lay_out(places.len(), self.side.dim(), STRIP, &mut out, |i, to| {
+            self.fill(places.start + i, to);
+        });
+        out
+    }
+
+    /// What the level of the candidate at `place` lies below its product.
+    pub(crate) fn below_product(&self, place: usize) -> f32 {
+        self.halves.get(place).copied().unwrap_or(0.0)
     }
 
     /// Turns products with the candidates `places` into levels.
@@ -123,7 +167,7 @@ impl<'a, 's> Screen<'a, 's> {
 mod tests {
     use super::*;
     use crate::embeddings::Embeddings;
-    use crate::products::row_products;
+    use crate::panels::products;
     use crate::score::Measure;
     use proptest::prelude::*;
 
@@ -146,9 +190,15 @@ mod tests {
                 let side = Side::whole(&table, score).unwrap();
                 let measure = Measure::new(score, side.largest_norm());
                 let screen = Screen::new(&side, score, side.largest_norm());
-                let block = screen.block(0..8);
                 let mut levels = vec![0f32; 64];
-                row_products(&block, &block, 19, &mut levels);
+                products(&screen.panels(0..8), &screen.strips(0..8), 19, |_, strip, tile| {
+                    for (r, row) in tile.iter().enumerate() {
+                        let q = strip * STRIP + r;
+                        if q < 8 {
+                            levels[q * 8..(q + 1) * 8].copy_from_slice(&row[..8]);
+                        }
+                    }
+                });
                 for (q, row) in levels.chunks_exact_mut(8).enumerate() {
                     screen.to_levels(row, 0..8);
                     for (c, &level) in row.iter().enumerate() {

@@ -17,7 +17,28 @@ impl<R, F: FnMut() -> R> pulp::WithSimd for Body<F> {
 /// hot that it calls.
 #[inline(always)]
 pub(crate) fn run<R>(f: impl FnMut() -> R) -> R {
-    pulp::Arch::new().dispatch(Body(f))
+    with(Body(f))
+}
+
+/// Runs `job` with the widest vectors of this CPU in hand.
+#[inline(always)]
+pub(crate) fn with<W: pulp::WithSimd>(job: W) -> W::Output {
+    // Each set is asked for by name: pulp's own dispatch knows AVX2 only with a feature that other users of pulp in the
+    // build do not turn on.
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    {
+        if let Some(simd) = pulp::x86::V4::try_new() {
+            return pulp::Simd::vectorize(simd, job);
+        }
+        if let Some(simd) = pulp::x86::V3::try_new() {
+            return pulp::Simd::vectorize(simd, job);
+        }
+    }
+    #[cfg(target_arch = "aarch64")]
+    if let Some(simd) = pulp::aarch64::Neon::try_new() {
+        return pulp::Simd::vectorize(simd, job);
+    }
+    pulp::Simd::vectorize(pulp::Scalar::new(), job)
 }
 
 /// Lanes that are summed side by side; the order of summation is the same on every machine.
@@ -83,22 +104,18 @@ pub(crate) fn largest(values: &[f32]) -> f32 {
     all.fold(f32::NEG_INFINITY, |b, v| if v > b { v } else { b })
 }
 
-/// How many of `values` are above `high`, and how many above `low`.
+/// The smallest of `values`, inf when there is none; NaN is passed over.
 #[inline(always)]
-pub(crate) fn count_above(values: &[f32], high: f32, low: f32) -> (u32, u32) {
-    let (mut above_high, mut above_low) = ([0u32; 32], [0u32; 32]);
+pub(crate) fn smallest(values: &[f32]) -> f32 {
+    let mut best = [f32::INFINITY; 32];
     let (parts, rest) = values.as_chunks::<32>();
     for part in parts {
-        for l in 0..32 {
-            above_high[l] += u32::from(part[l] > high);
-            above_low[l] += u32::from(part[l] > low);
+        for (b, &v) in best.iter_mut().zip(part) {
+            *b = if v < *b { v } else { *b };
         }
     }
-    for &v in rest {
-        above_high[0] += u32::from(v > high);
-        above_low[0] += u32::from(v > low);
-    }
-    (above_high.iter().sum(), above_low.iter().sum())
+    let all = best.iter().chain(rest).copied();
+    all.fold(f32::INFINITY, |b, v| if v < b { v } else { b })
 }
 
 #[cfg(test)]
@@ -116,12 +133,11 @@ mod tests {
             assert!((dot(v, v) - plain).abs() <= 1e-12 * plain.max(1.0));
             let wide: Vec<f64> = v.iter().map(|&x| f64::from(x)).collect();
             assert_eq!(dot64(&wide, &wide), dot(v, v));
-            let count = |t: f32| v.iter().filter(|&&x| x > t).count() as u32;
-            assert_eq!(count_above(v, 0.3, -0.1), (count(0.3), count(-0.1)));
             assert_eq!(
                 largest(v),
                 v.iter().copied().fold(f32::NEG_INFINITY, f32::max)
             );
+            assert_eq!(smallest(v), v.iter().copied().fold(f32::INFINITY, f32::min));
         }
     }
 }
