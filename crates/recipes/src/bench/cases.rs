@@ -436,6 +436,12 @@ pub enum Work {
         /// Images.
         batch: usize,
     },
+    /// One step of SwAV on ResNet-18: two crops of 64 and four of 32 pixels, 256 prototypes, a queue of eight batches in
+    /// use; forward, assignments, loss, backward, LARC in front of SGD with momentum 0.9.
+    Swav {
+        /// Images.
+        batch: usize,
+    },
     /// One forward pass in evaluation mode without gradients.
     Infer {
         /// What is evaluated.
@@ -546,7 +552,17 @@ fn train() -> Vec<Case> {
         peers: vec!["pytorch"],
         tolerance: 0.,
     };
-    BenchNetwork::ALL.into_iter().map(row).collect()
+    let swav = Case {
+        name: "swav resnet18 2x64+4x32px b64".to_string(),
+        work: Work::Swav { batch: 64 },
+        peers: vec!["pytorch"],
+        tolerance: 0.,
+    };
+    BenchNetwork::ALL
+        .into_iter()
+        .map(row)
+        .chain([swav])
+        .collect()
 }
 
 fn infer() -> Vec<Case> {

@@ -7,6 +7,7 @@ mod losses;
 mod memory;
 mod networks;
 mod peak;
+mod pretrain;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
@@ -124,6 +125,7 @@ fn value(answer: impl Serialize) -> Result<Value> {
 fn prepare(work: &Work) -> Result<Ready> {
     match work {
         Work::Train { network, batch } => networks::train(*network, *batch),
+        Work::Swav { batch } => pretrain::swav(*batch),
         Work::Infer { network, batch } => networks::infer(*network, *batch),
         Work::Convolution { convolution, pass } => kernels::convolution(convolution, *pass),
         Work::Layer { layer, shape, pass } => kernels::layer(*layer, shape, *pass),
