@@ -128,12 +128,15 @@ impl CollapseWatch {
                 // The metric is the loss minus that of chance.
                 let chance = loss - mean;
                 let near = mean > -config.chance * chance.abs();
+                let remedy = match self.choices {
+                    Some(_) => {
+                        "lower epsilon to 0.03, freeze the prototypes longer, make codes hard, leave out the norm of the \
+                         head or ease the augmentation; a batch far below the number of prototypes does this too"
+                    }
+                    None => "lower the learning rate or ease the augmentation; larger batches help",
+                };
                 (near && step >= config.patience).then(|| {
-                    format!(
-                        "the loss does not leave that of chance ({mean:+.3} from it): lower epsilon to 0.03, freeze the \
-                         prototypes longer, make codes hard, leave out the norm of the head or ease the augmentation; \
-                         a batch far below the number of prototypes does this too"
-                    )
+                    format!("the loss does not leave that of chance ({mean:+.3} from it): {remedy}")
                 })
             }
         }

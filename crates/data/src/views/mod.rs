@@ -7,6 +7,10 @@
 //!
 //! Distortions follow torchvision's on float images; values stay within 0..1 until the last step. Everything is done in
 //! f32 on planes, with loops compiled for the vectors of the CPU at hand.
+//!
+//! From 256-pixel images in memory, in processor time of one core on a busy machine: 2 x 224 + 6 x 96 pixels 320 images a
+//! second, torchvision 0.29 10 (tensors) and 9 (PIL); 2 x 64 + 4 x 32 pixels 2,650 against 56 and 61
+//! (`examples/views_speed.rs`, `fixtures/data/views.py --speed`).
 
 mod blur;
 mod colour;

@@ -246,8 +246,6 @@ pub fn probe(
 ) -> Result<BTreeMap<&'static str, Probed>> {
     let device = crate::open_device(device)?;
     let part = super::part::part(config)?;
-    let parameters = Parameters::new(Streams::new(config.seed), DType::F32, &device);
-    let trunk = Backbone::new(&config.model, &parameters.var_builder())?;
-    crate::run::initialise(&parameters, weights, &mut ())?;
+    let trunk = super::run::trained(config, weights, &device)?;
     with_baselines(&trunk, config, &part, &device)
 }

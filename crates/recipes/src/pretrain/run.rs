@@ -9,11 +9,11 @@ use phiz_data::{epoch_order, load_views};
 use phiz_pretrain::{CollapseWatch, Moment, WatchConfig};
 use phiz_train::{
     Checkpoint, FitConfig, GroupRules, Observer, OptimizerConfig, Parameters, Schedule, StepOutput,
-    Streams, fit,
+    Streams, fit, read_tensors,
 };
 
 use super::config::{MethodName, PretrainConfig};
-use super::learner::{Backbone, Learner};
+use super::learner::{Backbone, Learner, TRUNK};
 use super::observer::Alarming;
 use super::part::{Part, part};
 use super::probe::{self, Plan};
@@ -114,10 +114,7 @@ impl PretrainRun {
 
     /// The trained trunk.
     pub(super) fn trunk(&self, device: &Device) -> Result<Backbone> {
-        let parameters = Parameters::new(Streams::new(self.config.seed), DType::F32, device);
-        let trunk = Backbone::new(&self.config.model, &parameters.var_builder())?;
-        initialise(&parameters, &self.folder, &mut ())?;
-        Ok(trunk)
+        trained(&self.config, &self.folder, device)
     }
 
     fn open_config(folder: &Path) -> Result<PretrainConfig> {
@@ -130,6 +127,32 @@ impl PretrainRun {
         }
         PretrainConfig::from_file(&path, &super::named("swav")?)
     }
+}
+
+/// The trunk of a configuration with the weights of a run or of a file, where it stands under `backbone.` or alone. Every
+/// tensor of it has to be there.
+pub(super) fn trained(config: &PretrainConfig, from: &Path, device: &Device) -> Result<Backbone> {
+    let file = if from.is_dir() {
+        from.join("model.safetensors")
+    } else {
+        from.to_path_buf()
+    };
+    let mut tensors = read_tensors(&file)?;
+    let prefix = format!("{TRUNK}.");
+    if tensors.keys().any(|name| name.starts_with(&prefix)) {
+        tensors.retain(|name, _| name.starts_with(&prefix));
+    } else {
+        tensors = tensors
+            .into_iter()
+            .map(|(name, tensor)| (format!("{prefix}{name}"), tensor))
+            .collect();
+    }
+    let parameters = Parameters::new(Streams::new(config.seed), DType::F32, device);
+    let trunk = Backbone::new(&config.model, &parameters.var_builder())?;
+    parameters
+        .load(&tensors)
+        .map_err(|error| Error::from(error).at(&file))?;
+    Ok(trunk)
 }
 
 /// Which images make which batch: every image once an epoch, whole batches only.
