@@ -108,7 +108,12 @@ impl Disentangler {
         }
         if objective.lambda != 0. {
             let s = self.semantic(batch, &codes.d)?;
-            let image = self.decode(&codes.d, &s, &codes.l, true)?;
+            let d = if objective.rebuild_d {
+                codes.d.clone()
+            } else {
+                codes.d.detach()
+            };
+            let image = self.decode(&d, &s, &codes.l, true)?;
             let error = objective.reconstruction.error(&image, &batch.images)?;
             tally.note("reconstruction", &error)?;
             tally.add(&error, objective.lambda)?;

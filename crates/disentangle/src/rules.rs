@@ -87,6 +87,9 @@ pub struct Objective {
     pub lambda: f64,
     /// Of what the reconstruction error consists.
     pub reconstruction: Reconstruction,
+    /// Whether the reconstruction teaches the encoder of d (default true, as published). Without it the decoder takes d as
+    /// it is, and what an image needs beyond the class has to stand in l.
+    pub rebuild_d: bool,
     /// Whether the adversaries learn in the main turns too, on the codes that are there anyway (default false).
     pub teach: bool,
 }
@@ -103,6 +106,7 @@ impl Default for Objective {
             mu: 0.1,
             lambda: 0.1,
             reconstruction: Reconstruction::default(),
+            rebuild_d: true,
             teach: false,
         }
     }

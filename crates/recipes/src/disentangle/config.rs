@@ -146,6 +146,8 @@ pub struct GameConfig {
     pub mu: f64,
     /// Weight of the reconstruction.
     pub lambda: f64,
+    /// Whether the reconstruction teaches the encoder of d.
+    pub rebuild_d: bool,
     /// Share of the mean squared error in the reconstruction error.
     pub l2: f64,
     /// Share of the mean absolute error in it.
@@ -302,6 +304,7 @@ impl DisentangleConfig {
                 l1: game.l1,
                 ssim: game.ssim,
             },
+            rebuild_d: game.rebuild_d,
             teach: game.teach,
         }
     }

@@ -54,7 +54,7 @@ pub fn judge(run: &DisentangleRun, device: &str) -> Result<DisentangleVerdict> {
     let mut codes: BTreeMap<String, PartCodes> = BTreeMap::new();
     for part in &judged.parts {
         let of_part = encode(&run.config, &splitter, part, &device)?;
-        if judged.known_classes {
+        if part.known_classes {
             found.accuracy(run, part, &of_part)?;
         } else {
             found.verification(run, part, &of_part)?;
@@ -110,6 +110,7 @@ pub fn embed(run: &DisentangleRun, data: &str, device: &str) -> Result<Embedding
         name: data.to_string(),
         indices: (0..dataset.len()).collect(),
         dataset,
+        known_classes: false,
     };
     let codes = encode(&run.config, &splitter, &part, &device)?;
     let dims = run.config.model.l_dim;
@@ -149,27 +150,39 @@ impl Found {
             &run.config.data.target,
             &run.classes,
         )?;
-        let right = part
-            .indices
-            .iter()
-            .zip(&codes.predicted)
-            .filter(|(i, predicted)| targets[**i] == Some(**predicted))
-            .count();
+        // Right answers and images of each class.
+        let mut classes = BTreeMap::<Option<u32>, (usize, usize)>::new();
+        for (&i, &predicted) in part.indices.iter().zip(&codes.predicted) {
+            let (right, all) = classes.entry(targets[i]).or_default();
+            *right += usize::from(targets[i] == Some(predicted));
+            *all += 1;
+        }
+        let right: usize = classes.values().map(|(right, _)| right).sum();
         let share = right as f64 / part.indices.len().max(1) as f64;
+        let of_each = classes.values().map(|&(r, all)| r as f64 / all as f64);
+        let balanced = of_each.sum::<f64>() / classes.len().max(1) as f64;
         self.metrics
             .insert(format!("accuracy_{}", part.name), share);
+        self.metrics
+            .insert(format!("balanced_accuracy_{}", part.name), balanced);
         Ok(())
     }
 
     fn verification(&mut self, run: &DisentangleRun, part: &Part, codes: &PartCodes) -> Result<()> {
         let embeddings = table(run, part, codes)?;
+        // The held-out part needs no name.
+        let of = match part.name.as_str() {
+            "test" => String::new(),
+            name => format!(" {name}"),
+        };
         for (name, found) in verified(&embeddings, part, &run.factors)? {
             for (metric, value) in figures(&found) {
-                self.metrics.insert(format!("{metric}{name}"), value);
+                self.metrics.insert(format!("{metric}{name}{of}"), value);
             }
             for (metric, interval) in &found.intervals {
                 if metric == "auc" || metric == "eer" {
-                    self.intervals.insert(format!("{metric}{name}"), *interval);
+                    let name = format!("{metric}{name}{of}");
+                    self.intervals.insert(name, *interval);
                 }
             }
         }

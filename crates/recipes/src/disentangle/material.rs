@@ -26,6 +26,8 @@ pub(crate) struct Part {
     pub name: String,
     pub dataset: Arc<dyn Dataset>,
     pub indices: Vec<usize>,
+    /// Whether its classes are those that were learned; otherwise pairs are compared.
+    pub known_classes: bool,
 }
 
 /// What is judged.
@@ -34,8 +36,6 @@ pub(crate) struct Judged {
     pub parts: Vec<Part>,
     /// Images that probes are fitted on, and judged on.
     pub probes: Option<(Part, Part)>,
-    /// Whether the classes are those that were learned; otherwise pairs are compared.
-    pub known_classes: bool,
 }
 
 /// Opens a data set: rendered faces are drawn once and kept, digits are turned as they are asked for.
@@ -124,8 +124,13 @@ impl Judged {
             })?;
             let dataset = open(spec)?;
             let indices = sampled(dataset.len(), config.eval.images);
+            let states = &config.data.test_states;
+            let indices = in_states("data.test_states", states, dataset.as_ref(), &indices)?;
+            let target = &config.data.target;
+            let targets = crate::source::class_targets(dataset.as_ref(), target, classes)?;
             parts.push(Part {
                 name: name.to_string(),
+                known_classes: indices.iter().all(|&i| targets[i].is_some()),
                 dataset,
                 indices,
             });
@@ -134,11 +139,7 @@ impl Judged {
             [fit, judge, ..] => Some((fit.clone(), judge.clone())),
             _ => None,
         };
-        Ok(Judged {
-            parts,
-            probes,
-            known_classes: true,
-        })
+        Ok(Judged { parts, probes })
     }
 
     fn held_out(config: &DisentangleConfig, classes: &[String]) -> Result<Judged> {
@@ -164,6 +165,7 @@ impl Judged {
             name: name.to_string(),
             dataset: Arc::clone(&dataset),
             indices,
+            known_classes,
         };
         // Probes stand on other people than they are judged on, and see every state there is.
         let probes = people.get(people.len() / 2).map(|&middle| {
@@ -174,7 +176,6 @@ impl Judged {
         Ok(Judged {
             parts: vec![part("test", test)],
             probes: probes.filter(|(fit, _)| !fit.indices.is_empty()),
-            known_classes,
         })
     }
 }

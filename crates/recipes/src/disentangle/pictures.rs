@@ -30,7 +30,12 @@ impl Sitters {
         let config = &studio.run.config;
         let dataset = part.dataset.as_ref();
         let labels = dataset.labels().codes(&config.data.target)?;
-        let known = known(&studio.run.factors, part)?;
+        let has = |name: &str| dataset.labels().get(name).is_some();
+        let factors = &studio.run.factors;
+        if !factors.iter().all(|f| f.name.split('+').all(has)) {
+            return Ok(None);
+        }
+        let known = known(factors, part)?;
         // First one of each class, then seconds: rows and columns show different people or digits.
         let mut seen = std::collections::BTreeMap::<u32, usize>::new();
         let mut ranked: Vec<(usize, usize)> = sampled(part.indices.len(), 5000)
