@@ -146,7 +146,7 @@ pub enum DataCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Fetch a data set into the user's cache: orl or mnist
+    /// Fetch into the user's cache: orl, mnist or face-models (networks that judge rendered faces)
     Fetch {
         /// Name of the data set
         name: String,
@@ -162,7 +162,7 @@ pub enum DataCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Write rendered faces as PNG files with an index of all their labels
+    /// Write rendered faces as images with all their labels as JSON lines and safetensors
     Render {
         /// New or empty folder to write into
         #[arg(long, value_name = "DIR")]
@@ -176,13 +176,32 @@ pub enum DataCommand {
         /// Seed of the faces
         #[arg(long, default_value_t = 0)]
         seed: u64,
+        /// Which faces, as a data spec; takes the place of size and seed
+        #[arg(long, value_name = "synth:...", conflicts_with_all = ["size", "seed"])]
+        data: Option<String>,
+        /// folder (identity/number.png and index.csv), webdataset (tar) or 300w (.pts beside each image)
+        #[arg(long, default_value = "folder")]
+        layout: String,
+    },
+    /// Draw a contact sheet of rendered faces, one row a factor
+    Sheet {
+        /// PNG file to write
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Side of a face, pixels
+        #[arg(long, default_value_t = 128)]
+        size: usize,
+        /// Seed of the faces
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
     },
 }
 
 /// Arguments of `reproduce`.
 #[derive(Debug, Args)]
 pub struct ReproduceArgs {
-    /// Table: fer-ablation, fer-ablation-complete, orl-open-set or losses-orl
+    /// Table: fer-ablation, fer-ablation-complete, orl-open-set or losses-orl; or synth-realism, what networks that
+    /// know only real faces say of rendered ones
     pub name: String,
     /// Number of seeds for each row, from 0
     #[arg(long, default_value_t = 3)]

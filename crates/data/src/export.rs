@@ -62,7 +62,7 @@ pub fn write_folder(dataset: &dyn Dataset, out: &Path) -> Result<usize> {
     Ok(paths.len())
 }
 
-fn refuse_occupied(out: &Path) -> Result<()> {
+pub(crate) fn refuse_occupied(out: &Path) -> Result<()> {
     let occupied = |message: &str| Err(Error::new(ErrorKind::Exists(message.into())).at(out));
     match std::fs::read_dir(out) {
         Ok(mut entries) => match entries.next() {
@@ -75,7 +75,7 @@ fn refuse_occupied(out: &Path) -> Result<()> {
     }
 }
 
-fn index_csv(dataset: &dyn Dataset, paths: &[String]) -> Result<Vec<u8>> {
+pub(crate) fn index_csv(dataset: &dyn Dataset, paths: &[String]) -> Result<Vec<u8>> {
     let columns = dataset.labels().columns();
     // The well-known ones first, then by name.
     let known = CLASS_COLUMNS

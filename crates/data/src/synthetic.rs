@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use phiz_synth::{
     ALL_EXPRESSIONS, Actions, Annotations, DISGUISES, Factors, LANDMARKS, LIGHTS, MAKEUP,
-    SynthConfig, affect, annotate, factors, head_mesh, render,
+    OCCLUSIONS, SynthConfig, affect, annotate, factors, head_mesh, render,
 };
 use rayon::prelude::*;
 
@@ -17,9 +17,10 @@ pub const MAX_SAMPLES: usize = 1 << 20;
 
 /// Rendered faces. Labels: `identity` (classes `p<number of the person>`), `expression` (the first of
 /// [`ALL_EXPRESSIONS`]), `mislabelled` where labels may be wrong, `au.<number>` (intensity of an action unit on FACS'
-/// scale of 0 to 5), `valence` and `arousal` (-1 to 1), `makeup` ([`MAKEUP`]), `disguise` ([`DISGUISES`]), `light` ([`LIGHTS`]) and every continuous
-/// factor as `factor.<name>`. Shares of samples with make-up, disguise or a marked light are the keys `makeup`,
-/// `disguise` and `lighting`, 0 where they are not given.
+/// scale of 0 to 5), `valence` and `arousal` (-1 to 1), `makeup` ([`MAKEUP`]), `disguise` ([`DISGUISES`]), `light` ([`LIGHTS`]), `occlusion`
+/// ([`OCCLUSIONS`]) and every continuous
+/// factor as `factor.<name>`. Shares of samples with make-up, disguise, a marked light or something before the face are the
+/// keys `makeup`, `disguise`, `lighting` and `occlusion`, 0 where they are not given.
 ///
 /// Made when they are asked for: `landmarks` (68, 2), `points3d` (68, 3) and `vertices` (V, 3) in pixels, depth away
 /// from the camera and 0 at the middle of the head, `action_units` (19, on FACS' scale of 0 to 5) and
@@ -95,7 +96,7 @@ impl Synthetic {
         let (valence, arousal) = drawn.iter().map(|f| affect(&f.actions)).unzip();
         labels.insert("valence", Column::Continuous(valence))?;
         labels.insert("arousal", Column::Continuous(arousal))?;
-        let states: [(&str, &[&str], Vec<u32>); 3] = [
+        let states: [(&str, &[&str], Vec<u32>); 4] = [
             (
                 "makeup",
                 &MAKEUP,
@@ -110,6 +111,11 @@ impl Synthetic {
                 "light",
                 &LIGHTS,
                 drawn.iter().map(|f| f.states.light).collect(),
+            ),
+            (
+                "occlusion",
+                &OCCLUSIONS,
+                drawn.iter().map(|f| f.states.occlusion).collect(),
             ),
         ];
         for (name, classes, codes) in states {

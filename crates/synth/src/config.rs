@@ -64,6 +64,13 @@ pub struct SynthConfig {
     /// Share of samples in a marked light: from the front, left, right, top, below, dim or coloured, equally often
     /// ([`LIGHTS`](crate::LIGHTS)); the others have the usual light that `light` varies. 0 to 1. Default 0.
     pub lighting: f32,
+    /// Share of samples with a hand or a thing before the face, half of them each
+    /// ([`OCCLUSIONS`](crate::OCCLUSIONS)), 0 to 1. Default 0.
+    pub occlusion: f32,
+    /// Share of samples recorded at 0.25 to 0.6 of the image's resolution, 0 to 1. Default 0.
+    pub low_resolution: f32,
+    /// Share of samples with the losses of JPEG of quality 8 to 60, 0 to 1. Default 0.
+    pub jpeg: f32,
     /// Imbalance, wrong labels, duplicates, correlations. Default none.
     pub flaws: Flaws,
 }
@@ -91,6 +98,9 @@ impl Default for SynthConfig {
             makeup: 0.0,
             disguise: 0.0,
             lighting: 0.0,
+            occlusion: 0.0,
+            low_resolution: 0.0,
+            jpeg: 0.0,
             flaws: Flaws::default(),
         }
     }
@@ -137,6 +147,14 @@ impl SynthConfig {
             ("makeup", self.makeup, 1.0, "a share, 0 to 1"),
             ("disguise", self.disguise, 1.0, "a share, 0 to 1"),
             ("lighting", self.lighting, 1.0, "a share, 0 to 1"),
+            ("occlusion", self.occlusion, 1.0, "a share, 0 to 1"),
+            (
+                "low_resolution",
+                self.low_resolution,
+                1.0,
+                "a share, 0 to 1",
+            ),
+            ("jpeg", self.jpeg, 1.0, "a share, 0 to 1"),
         ];
         for (field, value, limit, expected) in ranged {
             // Written so that NaN fails too.

@@ -7,6 +7,7 @@ use crate::flaws;
 use crate::looks::{self, Disguise, Makeup, States, Surround};
 use crate::math::mix;
 use crate::stream::Stream;
+use crate::surroundings::{self, Occluder, Recording, Skin, Texture};
 
 /// Declares a struct of `f32` factors with defaults and access by name.
 macro_rules! group {
@@ -471,7 +472,15 @@ pub struct Factors {
     pub disguise: Disguise,
     /// Light from all sides.
     pub surround: Surround,
-    /// Classes of make-up, disguise and light.
+    /// Freckles, stubble, moles and the like.
+    pub skin: Skin,
+    /// Texture of the background.
+    pub texture: Texture,
+    /// Hand or thing before the face.
+    pub occluder: Occluder,
+    /// Losses of the recording.
+    pub recording: Recording,
+    /// Classes of make-up, disguise, light and occlusion.
     pub states: States,
     /// Seed of the pixel noise.
     pub noise_seed: u64,
@@ -492,6 +501,10 @@ impl Factors {
         self.makeup.list(&mut out);
         self.disguise.list(&mut out);
         self.surround.list(&mut out);
+        self.skin.list(&mut out);
+        self.texture.list(&mut out);
+        self.occluder.list(&mut out);
+        self.recording.list(&mut out);
         out
     }
 
@@ -509,6 +522,7 @@ impl Factors {
         self.shape.list(out);
         self.colours.list(out);
         self.style.list(out);
+        self.skin.list(out);
     }
 
     /// What carries a class of its own.
@@ -552,6 +566,10 @@ impl Factors {
                 .or_else(|| self.makeup.find(name))
                 .or_else(|| self.disguise.find(name))
                 .or_else(|| self.surround.find(name))
+                .or_else(|| self.skin.find(name))
+                .or_else(|| self.texture.find(name))
+                .or_else(|| self.occluder.find(name))
+                .or_else(|| self.recording.find(name))
         };
         match slot {
             Some(slot) => {
@@ -612,6 +630,7 @@ pub(crate) fn uncorrelated(config: &SynthConfig, place: Place) -> Factors {
     let (makeup, made_up) = looks::makeup(config, number);
     let (disguise, disguised) = looks::disguise(config, number, &mut scene);
     let (surround, lit) = looks::light(config, number, &mut scene);
+    let (occluder, occluded) = surroundings::occluder(config, number);
     Factors {
         identity: place.identity,
         expression: place.expression,
@@ -629,10 +648,15 @@ pub(crate) fn uncorrelated(config: &SynthConfig, place: Place) -> Factors {
         makeup,
         disguise,
         surround,
+        skin: surroundings::skin(config, place.person, shape.sex),
+        texture: surroundings::texture(config, number),
+        occluder,
+        recording: surroundings::recording(config, number),
         states: States {
             makeup: made_up,
             disguise: disguised,
             light: lit,
+            occlusion: occluded,
         },
         noise_seed: stream.word(),
     }

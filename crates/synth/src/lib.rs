@@ -30,15 +30,16 @@
 //! that a vertex is the same place of every face; ears, neck, shoulders, hair and glasses are further meshes.
 //! *Drawing*: meshes go through a perspective camera into a depth buffer with 2 x 2 samples a pixel; eyes, brows,
 //! lips, teeth and folds are painted as smooth curves in the face's frontal chart, so they turn with the head; skin is
-//! lit by a directional light that bleeds red into the shadow and by light from all sides; then blur, gamma 2 and
-//! noise. *Labels* ([`Annotations`]) come from the same curves and surface, and need no drawing.
+//! lit by a lamp that bleeds red into the shadow and casts shadows (a depth map from the lamp), and by light from all
+//! sides; then blur, a shoulder as of film, gamma 2 and noise. *Labels* ([`Annotations`]) come from the same curves and surface, and need no drawing.
 //!
 //! # Looks
 //!
 //! Make-up ([`Makeup`]), disguise ([`Disguise`]) and marked light ([`LIGHTS`], with spherical harmonics from all sides,
 //! [`Surround`]) are off by default; [`SynthConfig`] switches each on for a share of the samples. Which class a
-//! sample drew stands in [`States`]: [`MAKEUP`], [`DISGUISES`], [`LIGHTS`], so that a protocol can train on some
-//! classes and test on others. A share has a stream of its own and moves nothing else of a sample. [`sheet`] draws
+//! sample drew stands in [`States`]: [`MAKEUP`], [`DISGUISES`], [`LIGHTS`], [`OCCLUSIONS`], so that a protocol can
+//! train on some classes and test on others. Hands and things before the face ([`Occluder`]), loss of resolution and
+//! JPEG ([`Recording`]) are shares as well. A share has a stream of its own and moves nothing else of a sample. [`sheet`] draws
 //! one row of faces for each factor.
 //!
 //! # Flawed collections
@@ -67,8 +68,10 @@
 
 mod affect;
 mod annotate;
+mod backdrop;
 mod config;
 mod curves;
+mod develop;
 mod error;
 mod expression;
 mod factors;
@@ -76,18 +79,25 @@ mod flaws;
 mod geometry;
 mod glasses;
 mod image;
+mod jpeg;
 mod landmarks;
+mod light;
 mod looks;
 mod math;
+mod occluder;
 mod paint;
 mod parts;
+mod palette;
 mod raster;
 mod render;
 mod rig;
 mod shade;
+mod shadow;
 mod sheet;
 mod stage;
+mod skin;
 mod stream;
+mod surroundings;
 mod template;
 mod truth;
 mod video;
@@ -112,3 +122,4 @@ pub use render::{Rendered, render, render_factors};
 pub use sheet::{SHEET_COLUMNS, SheetRow, sheet, sheet_rows};
 pub use truth::{GroundFactor, GroundRow, GroundTruth};
 pub use video::{Frame, Phase, VideoConfig, render_frame, video_frame};
+pub use surroundings::{OCCLUSIONS, Occluder, Recording, Skin, Texture};

@@ -107,6 +107,8 @@ pub struct States {
     pub disguise: u32,
     /// Index into [`LIGHTS`].
     pub light: u32,
+    /// Index into [`OCCLUSIONS`](crate::OCCLUSIONS).
+    pub occlusion: u32,
 }
 
 /// One of the classes after the first with probability `share`, each as likely; the first otherwise.

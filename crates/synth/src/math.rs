@@ -140,6 +140,34 @@ pub(crate) fn noise1(x: f32) -> f32 {
     mix(a, b, t * t * (3.0 - 2.0 * t))
 }
 
+/// Smooth value noise in the plane, in [0, 1].
+#[inline]
+pub(crate) fn noise2(x: f32, y: f32) -> f32 {
+    let whole = |v: f32| {
+        let k = v as i32;
+        if (k as f32) > v { k.wrapping_sub(1) } else { k }
+    };
+    let (i, j) = (whole(x), whole(y));
+    let (tx, ty) = (x - i as f32, y - j as f32);
+    let (a, b) = (cell(i, j), cell(i.wrapping_add(1), j));
+    let (c, d) = (
+        cell(i, j.wrapping_add(1)),
+        cell(i.wrapping_add(1), j.wrapping_add(1)),
+    );
+    let (sx, sy) = (tx * tx * (3.0 - 2.0 * tx), ty * ty * (3.0 - 2.0 * ty));
+    mix(mix(a, b, sx), mix(c, d, sx), sy)
+}
+
+/// A well mixed number in [0, 1) for a cell of the plane.
+#[inline]
+pub(crate) fn cell(i: i32, j: i32) -> f32 {
+    let mut h = (i as u32).wrapping_mul(0x27d4_eb2d) ^ (j as u32).wrapping_mul(0x1656_67b1);
+    h = (h ^ (h >> 15)).wrapping_mul(0x2c1b_3c6d);
+    h = (h ^ (h >> 12)).wrapping_mul(0x297a_2d39);
+    h ^= h >> 15;
+    (h >> 8) as f32 * (1.0 / 16_777_216.0)
+}
+
 /// An sRGB colour (0 to 1) in the linear light the shader works in; gamma 2 keeps it exact.
 #[inline]
 pub(crate) fn linear(srgb: V3) -> V3 {

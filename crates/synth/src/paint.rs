@@ -2,9 +2,9 @@
 //! divided by the width of a sample, gives how much of the sample lies on either side.
 
 use crate::curves::Lips;
-use crate::math::{V3, clamp01, cover, hill2, line, mix, mix3, scale3, step};
+use crate::math::{V3, clamp01, cover, hill2, line, mix, mix3, noise2, scale3, step};
+use crate::palette::Palette;
 use crate::rig::{BrowRig, EyeRig, MouthRig};
-use crate::shade::Palette;
 
 /// What a point of the skin looks like before light: colour, and parts that shade or shine.
 #[derive(Debug, Clone, Copy)]
@@ -57,17 +57,31 @@ pub(crate) fn eye(e: &EyeRig, p: &Palette, x: f32, y: f32, px: f32, s: &mut Surf
         if ball > 0.0 {
             let (gx, gy) = (u * side - e.gaze.0, v - e.gaze.1);
             let d = (gx * gx + gy * gy).sqrt();
-            // The white is never white: darker to the corners and under the upper lid.
-            let white = 0.60 - 0.22 * r * r;
-            let mut colour = [white, 0.93 * white, 0.90 * white];
+            // The white is never white: darker to the corners and under the upper lid, pink at the inner corner.
+            let white = 0.56 - 0.26 * r * r;
+            let mut colour = [white, 0.92 * white, 0.88 * white];
+            let corner = hill2(
+                u + 0.90 * e.a,
+                v + 0.1 * e.lower,
+                0.28 * e.a,
+                0.9 * e.lower + 0.01,
+            );
+            colour = mix3(colour, [0.42, 0.20, 0.17], clamp01(1.2 * corner));
             let iris = cover(e.iris - d, px);
             if iris > 0.0 {
-                let rim = step(0.72, 1.0, d / e.iris);
-                let tint = scale3(p.iris, 1.0 - 0.65 * rim);
+                let rim = step(0.70, 1.0, d / e.iris);
+                // Fibres run outwards; light that enters above leaves below.
+                let fibre = if px < 0.012 {
+                    noise2(14.0 * gx / (d + 0.01), 14.0 * gy / (d + 0.01))
+                } else {
+                    0.5
+                };
+                let glow = 0.80 + 0.35 * fibre - 0.25 * clamp01(0.5 + gy / (2.0 * e.iris));
+                let tint = scale3(p.iris, glow * (1.0 - 0.70 * rim));
                 colour = mix3(colour, tint, iris);
                 colour = mix3(colour, [0.004; 3], cover(0.42 * e.iris - d, px));
             }
-            colour = scale3(colour, 1.0 - 0.45 * step(0.045, 0.0, upper - v));
+            colour = scale3(colour, 1.0 - 0.55 * step(0.050, 0.0, upper - v));
             s.blend(colour, ball);
             s.open = mix(s.open, 1.0, ball);
             s.gloss *= 1.0 - ball;
@@ -109,8 +123,14 @@ pub(crate) fn brow(b: &BrowRig, p: &Palette, x: f32, y: f32, px: f32, s: &mut Su
         return;
     }
     let ends = step(-0.12, 0.06, t) * step(1.06, 0.9, t);
-    let soft = px.max(0.022);
-    s.blend(p.brow, 0.92 * ends * cover(thick - d, soft));
+    // Single hairs, leaning outwards, where they can be seen.
+    let hairs = if px < 0.014 {
+        0.55 + 0.75 * noise2(75.0 * ax - 38.0 * (y - height), 13.0 * (y - height) + 5.0)
+    } else {
+        0.90
+    };
+    let soft = px.max(0.026);
+    s.blend(p.brow, (ends * hairs * cover(thick - d, soft)).min(0.95));
 }
 
 /// Paints lips, teeth and the inside of the mouth.

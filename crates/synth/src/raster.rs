@@ -54,6 +54,18 @@ impl Camera {
         ]
     }
 
+    /// A point of the head's space in the viewer's: x to the right, y up, z to the viewer.
+    pub(crate) fn view(&self, at: V3) -> V3 {
+        let p = self.turn([at[0] - PIVOT[0], at[1] - PIVOT[1], at[2] - PIVOT[2]]);
+        [p[0] + PIVOT[0], p[1] + PIVOT[1] - MIDDLE, p[2] + PIVOT[2]]
+    }
+
+    /// The point of the viewer's space at image coordinates (`u`, `v`) and depth `z`.
+    pub(crate) fn unproject(&self, u: f32, v: f32, z: f32) -> V3 {
+        let k = (DISTANCE - z) / (self.scale * DISTANCE);
+        [(u - self.centre.0) * k, (self.centre.1 - v) * k, z]
+    }
+
     /// Image coordinates and depth (larger is nearer) of a point in the head's space.
     pub(crate) fn project(&self, at: V3) -> V3 {
         let p = self.turn([at[0] - PIVOT[0], at[1] - PIVOT[1], at[2] - PIVOT[2]]);

@@ -4,16 +4,20 @@ use std::cell::RefCell;
 
 use crate::annotate::{self, Annotations};
 use crate::config::{SynthConfig, check_size};
+use crate::develop::develop;
 use crate::error::Error;
 use crate::factors::{Factors, factors};
-use crate::geometry::{self, Material, Mesh};
+use crate::geometry::{Material, Mesh};
 use crate::glasses;
 use crate::image::Image;
-use crate::math::{hash, mix};
+use crate::light::Light;
+use crate::math::mix3;
+use crate::occluder::Occluding;
 use crate::raster::{Buffer, Camera};
 use crate::rig::Rig;
 use crate::shade::Scenery;
-use crate::wear;
+use crate::shadow::Shadow;
+use crate::stage;
 
 /// A rendered face with everything known about it.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,6 +72,7 @@ struct Scratch {
     buffer: Buffer,
     lens: Buffer,
     mesh: Mesh,
+    shadow: Shadow,
     light: Vec<f32>,
 }
 
@@ -84,48 +89,21 @@ impl Scratch {
             buffer,
             lens,
             mesh,
+            shadow,
             light,
         } = self;
+        let lamp = Light::new(f);
         buffer.reset(side);
-        geometry::head(rig, mesh);
-        buffer.draw(mesh, Material::Head, camera, per_pixel, false, 0.0);
-        for side in [-1.0, 1.0] {
-            geometry::ear(rig, side, mesh);
-            buffer.draw(mesh, Material::Ear, camera, per_pixel, false, 0.0);
-        }
-        let chin = rig.head.chin_y;
-        geometry::barrel(
-            (-0.30, -1.9),
-            ((0.41 * rig.head.neck, 0.38), (0.49 * rig.head.neck, 0.46)),
-            -0.12,
-            1.75,
-            mesh,
-        );
-        buffer.draw(mesh, Material::Neck, camera, per_pixel, false, 0.0);
-        geometry::barrel(
-            (chin.min(-1.05) - 0.22, chin.min(-1.05) - 0.75),
-            ((0.50, 0.42), (1.60, 0.70)),
-            -0.22,
-            1.75,
-            mesh,
-        );
-        buffer.draw(mesh, Material::Clothes, camera, per_pixel, false, 0.0);
-        if let Some(bottom) = rig.head.curtain {
-            geometry::curtain(rig, bottom, mesh);
-            buffer.draw(mesh, Material::Curtain, camera, per_pixel, true, 0.0);
-        }
-        if f.disguise.mask >= 0.5 {
-            wear::mask(rig, mesh);
-            buffer.draw(mesh, Material::Mask, camera, per_pixel, true, 0.0);
-        }
-        if f.disguise.scarf >= 0.5 {
-            wear::scarf(rig, mesh);
-            buffer.draw(mesh, Material::Scarf, camera, per_pixel, false, 0.0);
-        }
-        if f.disguise.hat >= 0.5 {
-            wear::hat(rig, mesh);
-            buffer.draw(mesh, Material::Hat, camera, per_pixel, false, 0.0);
-        }
+        shadow.reset(lamp.direction);
+        stage::meshes(f, rig, mesh, |mesh, act| {
+            buffer.draw(mesh, act.material, camera, per_pixel, act.both_sides, 0.0);
+            if !matches!(
+                act.material,
+                Material::Neck | Material::Clothes | Material::Curtain
+            ) {
+                shadow.draw(mesh, camera);
+            }
+        });
         let worn = f.scene.glasses >= 0.5 || f.disguise.sunglasses >= 0.5;
         if worn {
             glasses::sheet(rig, mesh);
@@ -133,26 +111,28 @@ impl Scratch {
             lens.draw(mesh, Material::Head, camera, per_pixel, true, 0.06);
         }
 
-        let scenery = Scenery::new(f, rig, camera, per_pixel);
+        let occluding = Occluding::new(f, lamp.direction);
+        let scenery = Scenery::new(f, rig, camera, lamp, shadow, (size, per_pixel));
         light.clear();
         light.resize(size * size * 3, 0.0);
         let weight = 1.0 / (per_pixel * per_pixel) as f32;
         let unit = 1.0 / side as f32;
         for y in 0..side {
-            let v = (y as f32 + 0.5) * unit;
             let row = (y / per_pixel) * size;
             for x in 0..side {
                 let sample = &buffer.samples[y * side + x];
-                let u = (x as f32 + 0.5) * unit;
-                let mut colour = scenery.shade(sample, u, v);
+                let mut colour = scenery.shade(sample, x, y);
                 if worn {
                     let glass = &lens.samples[y * side + x];
                     if glass.material != Material::None && glass.depth > sample.depth {
                         let (tint, alpha) = glasses::frame(rig, f, glass.x, glass.y, scenery.px);
-                        for (c, t) in colour.iter_mut().zip(tint) {
-                            *c = mix(*c, t, alpha);
-                        }
+                        colour = mix3(colour, tint, alpha);
                     }
+                }
+                if let Some(thing) = &occluding {
+                    let (u, v) = ((x as f32 + 0.5) * unit, (y as f32 + 0.5) * unit);
+                    let (tint, alpha) = thing.at(u, v, unit);
+                    colour = mix3(colour, tint, alpha);
                 }
                 let at = (row + x / per_pixel) * 3;
                 for (sum, c) in light[at..at + 3].iter_mut().zip(colour) {
@@ -161,63 +141,5 @@ impl Scratch {
             }
         }
         light
-    }
-}
-
-/// Linear light to bytes: blur, gamma 2, noise.
-fn develop(f: &Factors, light: &mut [f32], size: usize) -> Vec<u8> {
-    blur(light, size, f.scene.blur * size as f32 / 64.0);
-    // Four bytes of one hash make a value of mean 0 and variance 1 (to 0.1 %).
-    let noise = f.scene.noise;
-    const CENTRE: f32 = 510.0;
-    const SPREAD: f32 = 1.0 / 147.8;
-    light
-        .iter()
-        .enumerate()
-        .map(|(k, &value)| {
-            let mut out = 255.0 * value.clamp(0.0, 1.0).sqrt();
-            if noise > 0.0 {
-                let word = hash(f.noise_seed.wrapping_add(k as u64));
-                let sum =
-                    (word & 255) + (word >> 16 & 255) + (word >> 32 & 255) + (word >> 48 & 255);
-                out += noise * (sum as f32 - CENTRE) * SPREAD;
-            }
-            (out + 0.5).clamp(0.0, 255.0) as u8
-        })
-        .collect()
-}
-
-/// Gaussian blur of standard deviation `sigma` pixels, as repeated three-point averages: the variance of each is at
-/// most a half, their sum is `sigma` squared.
-fn blur(light: &mut [f32], size: usize, sigma: f32) {
-    let variance = sigma * sigma;
-    if variance < 1e-4 {
-        return;
-    }
-    let passes = (variance / 0.5).ceil().clamp(1.0, 64.0);
-    let side = (0.5 * variance / passes).min(0.25);
-    let centre = 1.0 - 2.0 * side;
-    let row = size * 3;
-    let mut old = vec![0.0; row];
-    for _ in 0..passes as usize {
-        for line in light.chunks_exact_mut(row) {
-            old.copy_from_slice(line);
-            for (k, out) in line.iter_mut().enumerate() {
-                let left = old[if k < 3 { k } else { k - 3 }];
-                let right = old[if k + 3 < row { k + 3 } else { k }];
-                *out = centre * old[k] + side * (left + right);
-            }
-        }
-        // Downwards: `old` keeps the row above as it was.
-        old.copy_from_slice(&light[..row]);
-        for y in 0..size {
-            for (k, above) in old.iter_mut().enumerate() {
-                let at = y * row + k;
-                let here = light[at];
-                let below = if y + 1 < size { light[at + row] } else { here };
-                light[at] = centre * here + side * (*above + below);
-                *above = here;
-            }
-        }
     }
 }

@@ -128,6 +128,26 @@ pub fn sheet_rows(seed: u64) -> Result<Vec<SheetRow>, Error> {
         faces.push(both);
         row(name, faces);
     }
+    let behind = SynthConfig {
+        occlusion: 1.0,
+        identities: 8,
+        background: 1.0,
+        ..config
+    };
+    let mut faces = Vec::new();
+    let mut counts = [0; 3];
+    for index in 0..behind.len() {
+        let face = factors(&behind, index)?;
+        let count = &mut counts[face.states.occlusion as usize];
+        *count += 1;
+        if *count <= SHEET_COLUMNS / 2 {
+            faces.push(face);
+        }
+        if faces.len() == SHEET_COLUMNS {
+            break;
+        }
+    }
+    row("occlusion and background", faces);
     let mut steps = |name: &'static str, person: usize, factor: &str, from: f32, to: f32| {
         let who = neutral(person)?;
         let faces = (0..SHEET_COLUMNS).map(|k| {
@@ -139,6 +159,10 @@ pub fn sheet_rows(seed: u64) -> Result<Vec<SheetRow>, Error> {
         row(name, faces.collect::<Result<Vec<_>, Error>>()?);
         Ok::<(), Error>(())
     };
+    steps("freckles", 1, "freckles", 0.0, 1.0)?;
+    steps("stubble", 4, "stubble", 0.0, 1.0)?;
+    steps("resolution", 6, "resolution", 1.0, 0.1)?;
+    steps("jpeg", 7, "jpeg", 64.0, 8.0)?;
     steps("yaw", 2, "yaw", -60.0, 60.0)?;
     steps("pitch", 3, "pitch", -25.0, 25.0)?;
     steps("melanin", 0, "melanin", 0.0, 1.0)?;

@@ -29,6 +29,7 @@ pub(crate) fn mask(rig: &Rig, mesh: &mut Mesh) {
     let low = rig.head.chin_y - 0.02;
     let mut height = [[0.0f32; MASK_COLUMNS]; MASK_ROWS];
     let mut place = [[(0.0f32, 0.0f32); MASK_COLUMNS]; MASK_ROWS];
+    let near = 0.5 * half / (MASK_COLUMNS - 1) as f32;
     for row in 0..MASK_ROWS {
         let t = row as f32 / (MASK_ROWS - 1) as f32;
         for column in 0..MASK_COLUMNS {
@@ -36,11 +37,14 @@ pub(crate) fn mask(rig: &Rig, mesh: &mut Mesh) {
             let top = mask_top(rig, half * s);
             // The lower edge runs up to the ears along the jaw.
             let bottom = low + 0.42 * s * s;
-            let y = mix(top, bottom, t);
-            let x = s * half;
-            let lift = if t < 1.0 { 0.022 } else { 0.0 };
-            place[row][column] = (x, y);
-            height[row][column] = geometry::surface(rig, x, y)[2] + lift;
+            let (x, y) = (s * half, mix(top, bottom, t));
+            let [px, py, mut z] = geometry::surface(rig, x, y);
+            // The cloth is coarser than the face: it clears what stands out between its corners.
+            for (dx, dy) in [(near, 0.0), (-near, 0.0), (0.0, near), (0.0, -near)] {
+                z = z.max(geometry::surface(rig, x + dx, y + dy)[2]);
+            }
+            place[row][column] = (px, py);
+            height[row][column] = z + if t < 1.0 { 0.03 } else { 0.0 };
         }
     }
     // Stretched cloth: nowhere below the face, elsewhere the mean of its neighbours.
@@ -85,10 +89,14 @@ pub(crate) fn scarf(rig: &Rig, mesh: &mut Mesh) {
     mesh.rows = ROWS;
     mesh.vertices.clear();
     let mut out = 0.0f32;
+    let cheek = geometry::surface(rig, 2.0, h.nose_base)[0]
+        .abs()
+        .min(1.2 * h.half_width)
+        .max(0.9 * h.half_width);
     for row in 0..ROWS {
         let t = row as f32 / (ROWS - 1) as f32;
         let y = mix(top, bottom, t);
-        let wide = 0.03 + mix(h.half_width * 0.97, 0.80, t * t);
+        let wide = 0.06 + mix(cheek, 0.80, t * t);
         out = out.max(geometry::surface(rig, 0.0, y.max(h.chin_y + 0.05))[2]);
         let deep = mix(out, 0.86, t) + 0.05;
         for column in 0..COLUMNS {
@@ -122,7 +130,10 @@ pub(crate) fn hat(rig: &Rig, mesh: &mut Mesh) {
     const ROWS: usize = 19;
     let h = &rig.head;
     let edge = hat_edge(rig);
-    let crown = h.crown_y + h.hair_volume + 0.10;
+    let crown = h.crown_y + h.hair_volume + 0.14;
+    // The skull where the hat sits, with its person's own shape.
+    let temple = geometry::point(rig, h.half_width, HEAD_Y + 0.25, 0.0)[0];
+    let front = geometry::surface(rig, 0.0, edge + 0.1)[2].max(h.depth);
     mesh.columns = COLUMNS;
     mesh.rows = ROWS;
     mesh.vertices.clear();
@@ -133,8 +144,8 @@ pub(crate) fn hat(rig: &Rig, mesh: &mut Mesh) {
         let q = ((y - HEAD_Y) / (crown - HEAD_Y)).clamp(0.0, 1.0);
         let round = (1.0 - q * q * q).max(0.0).sqrt();
         let band = 0.030 * step(0.30, 0.27, t);
-        let wide = (h.half_width + 0.7 * h.hair_volume + 0.045) * round + band;
-        let deep = (h.depth + 0.4 * h.hair_volume + 0.055) * round + band;
+        let wide = (temple.max(h.half_width) + 0.8 * h.hair_volume + 0.05) * round + band;
+        let deep = (front + 0.5 * h.hair_volume + 0.06) * round + band;
         for column in 0..COLUMNS {
             let u = 2.0 * column as f32 / (COLUMNS - 1) as f32 - 1.0;
             let (s, c) = sin_cos(2.3 * u);

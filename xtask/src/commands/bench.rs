@@ -68,16 +68,25 @@ fn list() -> Result<()> {
     print_text("next: cargo xtask bench GROUP --peers")
 }
 
-/// `--python`, PHIZ_PEERS_PYTHON, or `python3`.
 fn python(args: &BenchArgs) -> OsString {
-    let given = args.python.clone().map(PathBuf::into_os_string);
+    interpreter(args.python.clone())
+}
+
+/// `given`, PHIZ_PEERS_PYTHON, or `python3`.
+pub(crate) fn interpreter(given: Option<PathBuf>) -> OsString {
     given
+        .map(PathBuf::into_os_string)
         .or_else(|| std::env::var_os("PHIZ_PEERS_PYTHON"))
         .unwrap_or_else(|| "python3".into())
 }
 
 fn scripts() -> Result<PathBuf> {
+    Ok(fixtures()?.join("peers"))
+}
+
+/// The folder of scripts and golden values.
+pub(crate) fn fixtures() -> Result<PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = here.parent().context("xtask lies outside a workspace")?;
-    Ok(root.join("fixtures").join("peers"))
+    Ok(root.join("fixtures"))
 }

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use anyhow::Result;
-use phiz_data::{Info, LabelInfo, Spec, catalogue, fetch, fetch_orl, info, write_folder};
+use phiz_data::{Info, LabelInfo, Spec, catalogue, fetch, fetch_orl, info, write_rendered, write_sheet};
 use serde_json::json;
 
 use crate::args::DataCommand;
@@ -27,7 +27,15 @@ pub fn run(command: &DataCommand) -> Result<()> {
             count,
             size,
             seed,
-        } => render(out, *count, *size, *seed),
+            data,
+            layout,
+        } => render(out, *count, *size, *seed, data.as_deref(), layout),
+        DataCommand::Sheet { out, size, seed } => {
+            for (row, name) in write_sheet(*seed, *size, out)?.iter().enumerate() {
+                print_text(&format!("row {:>2}  {name}", row + 1))?;
+            }
+            Ok(())
+        }
     }
 }
 
@@ -97,14 +105,23 @@ fn text(info: &Info) -> String {
     lines.join("\n")
 }
 
-fn render(out: &std::path::Path, count: usize, size: usize, seed: u64) -> Result<()> {
+fn render(
+    out: &std::path::Path,
+    count: usize,
+    size: usize,
+    seed: u64,
+    data: Option<&str>,
+    layout: &str,
+) -> Result<()> {
     anyhow::ensure!(count > 0, "data render: --count is 0; expected at least 1");
     // Two images of each of the seven expressions for every identity, the last identity cut short.
     let identities = count.div_ceil(14);
-    let spec = format!("synth:identities={identities},per_expression=2,size={size},seed={seed}");
-    let dataset = Spec::from_str(&spec)?.open()?;
-    let part = phiz_data::Subset::new(dataset, (0..count).collect())?;
-    write_folder(&part, out)?;
-    eprintln!("{count} rendered faces and index.csv: {}", out.display());
+    let usual = format!("synth:identities={identities},per_expression=2,size={size},seed={seed}");
+    let spec = data.unwrap_or(&usual);
+    let Spec::Synth(config) = Spec::from_str(spec)? else {
+        anyhow::bail!("data render: --data is {spec:?}; expected synth or synth:key=value,...");
+    };
+    let written = write_rendered(&config, count, out, layout.parse()?)?;
+    eprintln!("{written} rendered faces and their labels: {}", out.display());
     Ok(())
 }

@@ -6,6 +6,7 @@ pub mod data;
 pub mod disentangle;
 pub mod embed;
 pub mod eval;
+pub mod realism;
 pub mod reproduce;
 pub mod task;
 pub mod train;

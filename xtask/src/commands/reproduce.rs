@@ -7,7 +7,7 @@ use phiz_recipes::{Progressed, Reproduction, reproduce};
 
 use crate::Done;
 use crate::args::ReproduceArgs;
-use crate::commands::{print_json, print_text, stop_on_ctrl_c};
+use crate::commands::{print_json, print_text, realism, stop_on_ctrl_c};
 use crate::progress::Shown;
 
 /// Trains what is missing, prints the table.
@@ -16,6 +16,10 @@ pub fn run(args: &ReproduceArgs) -> Result<Done> {
         Some(out) => out.clone(),
         None => PathBuf::from("runs").join(format!("reproduce-{}", args.name)),
     };
+    if args.name == "synth-realism" {
+        realism::run(&out, args.json)?;
+        return Ok(Done::Finished);
+    }
     let wanted = Reproduction {
         name: args.name.clone(),
         seeds: args.seeds,
