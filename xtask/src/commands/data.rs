@@ -3,7 +3,9 @@
 use std::str::FromStr;
 
 use anyhow::Result;
-use phiz_data::{Info, LabelInfo, Spec, catalogue, fetch, fetch_orl, info, write_rendered, write_sheet};
+use phiz_data::{
+    Info, LabelInfo, Spec, catalogue, fetch, fetch_orl, info, write_rendered, write_sheet,
+};
 use serde_json::json;
 
 use crate::args::DataCommand;
@@ -122,6 +124,9 @@ fn render(
         anyhow::bail!("data render: --data is {spec:?}; expected synth or synth:key=value,...");
     };
     let written = write_rendered(&config, count, out, layout.parse()?)?;
-    eprintln!("{written} rendered faces and their labels: {}", out.display());
+    eprintln!(
+        "{written} rendered faces and their labels: {}",
+        out.display()
+    );
     Ok(())
 }

@@ -51,8 +51,16 @@ pub fn run(out: &Path, as_json: bool) -> Result<()> {
         .with_context(|| format!("{}: expected one JSON object", script.display()))?;
     let rows = [
         ("detector rate", "detected", "at least 0.95"),
-        ("landmark distance / inter-ocular distance", "landmark_distance", "at most 0.08"),
-        ("same/different AUC of the recogniser", "auc", "at least 0.95"),
+        (
+            "landmark distance / inter-ocular distance",
+            "landmark_distance",
+            "at most 0.08",
+        ),
+        (
+            "same/different AUC of the recogniser",
+            "auc",
+            "at least 0.95",
+        ),
     ];
     if as_json {
         let rows: Vec<Value> = rows
