@@ -140,11 +140,19 @@ fn line(path: &str, person: u32, f: &Factors, a: &Annotations) -> Result<String>
     serde_json::to_string(&line).map_err(|e| Error::format(e.to_string()))
 }
 
-/// Labels gathered for `annotations.safetensors`: bytes by name, with dtype and the shape of one row.
+/// One kind of label: its bytes, dtype and the shape of one row.
+#[derive(Default)]
+struct Gathered {
+    bytes: Vec<u8>,
+    dtype: Option<Dtype>,
+    shape: Vec<usize>,
+}
+
+/// Labels gathered for `annotations.safetensors`.
 #[derive(Default)]
 struct Tensors {
     rows: usize,
-    columns: BTreeMap<&'static str, (Vec<u8>, Option<Dtype>, Vec<usize>)>,
+    columns: BTreeMap<&'static str, Gathered>,
 }
 
 impl Tensors {
@@ -155,17 +163,17 @@ impl Tensors {
         values: impl IntoIterator<Item = f32>,
     ) {
         let slot = self.columns.entry(name).or_default();
-        slot.1 = Some(Dtype::F32);
-        slot.2 = shape.to_vec();
+        slot.dtype = Some(Dtype::F32);
+        slot.shape = shape.to_vec();
         for value in values {
-            slot.0.extend_from_slice(&value.to_le_bytes());
+            slot.bytes.extend_from_slice(&value.to_le_bytes());
         }
     }
 
     fn code(&mut self, name: &'static str, value: u32) {
         let slot = self.columns.entry(name).or_default();
-        slot.1 = Some(Dtype::U32);
-        slot.0.extend_from_slice(&value.to_le_bytes());
+        slot.dtype = Some(Dtype::U32);
+        slot.bytes.extend_from_slice(&value.to_le_bytes());
     }
 
     fn push(&mut self, f: &Factors, a: &Annotations) {
@@ -218,10 +226,10 @@ impl Tensors {
     fn write(&self, path: &Path) -> Result<()> {
         let failed = |e: safetensors::SafeTensorError| Error::format(e.to_string()).at(path);
         let mut views = Vec::new();
-        for (name, (bytes, dtype, shape)) in &self.columns {
-            let shape = std::iter::once(self.rows).chain(shape.iter().copied());
-            let dtype = dtype.unwrap_or(Dtype::F32);
-            let view = TensorView::new(dtype, shape.collect(), bytes).map_err(failed)?;
+        for (name, gathered) in &self.columns {
+            let shape = std::iter::once(self.rows).chain(gathered.shape.iter().copied());
+            let dtype = gathered.dtype.unwrap_or(Dtype::F32);
+            let view = TensorView::new(dtype, shape.collect(), &gathered.bytes).map_err(failed)?;
             views.push((*name, view));
         }
         let names: Vec<&str> = Factors::default().values().iter().map(|v| v.0).collect();

@@ -20,8 +20,11 @@ pub(crate) struct Occluding {
     ambient: f32,
 }
 
-/// A finger: from (x, y) to (x, y), half widths at both ends. The palm is centred at the origin; y runs up.
-const FINGERS: [((f32, f32), (f32, f32), f32, f32); 5] = [
+/// A finger from (x, y) to (x, y), with half widths at both ends.
+type Finger = ((f32, f32), (f32, f32), f32, f32);
+
+/// The palm is centred at the origin; y runs up. The thumb is the last.
+const FINGERS: [Finger; 5] = [
     ((-0.46, 0.42), (-0.58, 1.12), 0.125, 0.095),
     ((-0.16, 0.52), (-0.19, 1.42), 0.130, 0.100),
     ((0.15, 0.52), (0.19, 1.36), 0.130, 0.100),
