@@ -90,7 +90,7 @@ pub use loader::{
 pub use mirrored::Mirrored;
 pub use orl::{Orl, fetch_orl};
 pub use phiz_synth::Image;
-pub use points::{MIRROR_68, PointMap};
+pub use points::{MIRROR_68, MIRROR_98, PointMap};
 pub use rendered::{RenderLayout, SHARD, write_rendered, write_sheet};
 pub use resize::resize;
 pub use rng::stream_rng;

@@ -14,6 +14,14 @@ pub const MIRROR_68: [usize; 68] = [
     52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65,
 ];
 
+/// As [`MIRROR_68`] for the 98 points of WFLW.
+pub const MIRROR_98: [usize; 98] = [
+    32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9,
+    8, 7, 6, 5, 4, 3, 2, 1, 0, 46, 45, 44, 43, 42, 50, 49, 48, 47, 37, 36, 35, 34, 33, 41, 40, 39,
+    38, 51, 52, 53, 54, 59, 58, 57, 56, 55, 72, 71, 70, 69, 68, 75, 74, 73, 64, 63, 62, 61, 60, 67,
+    66, 65, 82, 81, 80, 79, 78, 77, 76, 87, 86, 85, 84, 83, 92, 91, 90, 89, 88, 95, 94, 93, 97, 96,
+];
+
 /// What a [`Transform`] does to the places of an image, random changes included.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PointMap {
@@ -151,10 +159,12 @@ impl PointMap {
         (f64::from(z) * scale * self.turn.2) as f32
     }
 
-    /// Rows of `width` coordinates (2: x, y; 3: x, y, z) in place; a mirrored face of 68 points changes its names.
+    /// Rows of `width` coordinates (2: x, y; 3: x, y, z) in place; the points of a mirrored face, 68 or 98, change
+    /// their names.
     ///
     /// # Errors
-    /// When `width` is neither 2 nor 3, or the numbers are no whole points.
+    /// When `width` is neither 2 nor 3, the numbers are no whole points, or they are mirrored and of another number than
+    /// 68 or 98, so that nobody knows which is which's mirror.
     pub fn rows(&self, points: &mut [f32], width: usize) -> Result<()> {
         if !(2..=3).contains(&width) || !points.len().is_multiple_of(width) {
             return Err(crate::Error::config(format!(
@@ -162,6 +172,16 @@ impl PointMap {
                 points.len()
             )));
         }
+        let mirror: &[usize] = match points.len() / width {
+            _ if !self.flip => &[],
+            68 => &MIRROR_68,
+            98 => &MIRROR_98,
+            count => {
+                return Err(crate::Error::config(format!(
+                    "{count} points cannot be mirrored, only 68 or 98: set augment.flip to 0"
+                )));
+            }
+        };
         for point in points.chunks_exact_mut(width) {
             if let [x, y, rest @ ..] = point {
                 [*x, *y] = self.point([*x, *y]);
@@ -170,9 +190,9 @@ impl PointMap {
                 }
             }
         }
-        if self.flip && points.len() == 68 * width {
+        if !mirror.is_empty() {
             let before = points.to_vec();
-            for (point, &from) in points.chunks_exact_mut(width).zip(&MIRROR_68) {
+            for (point, &from) in points.chunks_exact_mut(width).zip(mirror) {
                 point.copy_from_slice(&before[from * width..(from + 1) * width]);
             }
         }
@@ -254,9 +274,13 @@ mod tests {
 
     #[test]
     fn names_change_sides_and_back() {
-        for (i, &from) in MIRROR_68.iter().enumerate() {
-            assert_eq!(MIRROR_68[from], i);
+        for mirror in [&MIRROR_68[..], &MIRROR_98] {
+            for (i, &from) in mirror.iter().enumerate() {
+                assert_eq!(mirror[from], i);
+            }
         }
+        // WFLW: outer corners of the eyes, pupils, ends of the contour.
+        assert_eq!([MIRROR_98[60], MIRROR_98[96], MIRROR_98[0]], [72, 97, 32]);
         let always = Transform {
             size: (10, 10),
             augment: Augment {
@@ -272,5 +296,7 @@ mod tests {
         // The outer corner of one eye is now the other's, mirrored.
         assert_eq!(points[36 * 3..37 * 3], [9. - 45., 0., 1.]);
         assert!(map.rows(&mut points, 5).is_err());
+        let line = map.rows(&mut points[..58], 2).unwrap_err().to_string();
+        assert!(line.contains("29 points cannot be mirrored"), "{line}");
     }
 }

@@ -3,10 +3,19 @@
 use std::path::Path;
 
 use anyhow::Result;
-use phiz_recipes::{TaskConfig, TaskOutcome, TaskVerdict, judge_task, task_recipe};
+use phiz_recipes::{TaskConfig, TaskOutcome, TaskVerdict, is_task, judge_task, task_recipe};
 
 use crate::Done;
 use crate::args::TrainArgs;
+
+/// The task that `train` is asked for, by name or in a configuration file.
+pub fn asked(args: &TrainArgs) -> Result<Option<String>> {
+    match (&args.recipe, &args.config) {
+        (Some(name), _) => Ok(is_task(name).then(|| name.clone())),
+        (None, Some(path)) => Ok(TaskConfig::named_in(path)?),
+        (None, None) => Ok(None),
+    }
+}
 
 /// The configuration that the arguments of `train` ask for.
 pub fn config(name: &str, args: &TrainArgs) -> Result<TaskConfig> {

@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use phiz_recipes::disentangle::DisentangleRun;
 use phiz_recipes::pretrain::{self, PretrainConfig, PretrainOutcome};
 use phiz_recipes::{
-    Config, NAMED, Outcome, TASK_RECIPES, TaskRun, is_task, judge, named, resume, resume_task,
-    train, train_task,
+    Config, NAMED, Outcome, TASK_RECIPES, TaskRun, judge, named, resume, resume_task, train,
+    train_task,
 };
 
 use crate::Done;
@@ -54,8 +54,8 @@ pub fn run(args: &TrainArgs) -> Result<Done> {
     if let Some(name) = disentangle::asked(args)? {
         return disentangle::run(args, &name);
     }
-    if let Some(name) = args.recipe.as_deref().filter(|name| is_task(name)) {
-        let config = task::config(name, args)?;
+    if let Some(name) = task::asked(args)? {
+        let config = task::config(&name, args)?;
         if args.print_config {
             print_text(config.to_toml()?.trim_end())?;
             return Ok(Done::Finished);

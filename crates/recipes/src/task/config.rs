@@ -348,6 +348,16 @@ impl TaskConfig {
         Ok(config)
     }
 
+    /// The task that a configuration file names as its recipe, if it is one.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is not TOML.
+    pub fn named_in(path: &Path) -> Result<Option<String>> {
+        let table = read_table(path)?;
+        let name = table.get("recipe").and_then(toml::Value::as_str);
+        Ok(name.filter(|name| is_task(name)).map(str::to_string))
+    }
+
     /// Applies `section.key=value` words, later ones last; only the result has to make sense.
     ///
     /// # Errors

@@ -1,8 +1,9 @@
 //! `reproduce few-shot`: five tasks, from trunks that began differently, on 100, 10, 2 and 1 % of the images.
 //!
 //! Rows are called `TASK SHARE TRUNK`. `random` starts from nothing; `supervised` from a network that learned to tell
-//! people apart (other people than any task sees), trained here once unless a file is named; further trunks are named
-//! by the caller, SwAV's for one. Seed k draws its own subset and its own head, the same for every trunk.
+//! people apart, `swav` from one that learned without labels, both on other people than any task sees and trained here
+//! once, unless the caller names a run or file for them; the caller may name further trunks. Seed k draws its own
+//! subset and its own head, the same for every trunk.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,9 +16,8 @@ use super::config::{TASK_RECIPES, TaskConfig, task_recipe};
 use super::judge::{first_metric, judge_on_shelf};
 use super::run::{TaskOutcome, TaskRun, resume_on_shelf, train_on_shelf};
 use super::source::Shelf;
-use crate::config::{Backbone, Config};
-use crate::named;
-use crate::reproduce::{Progressed, Reproduction, Row, Table, finished};
+use crate::pretrain::{self, PretrainConfig, PretrainOutcome};
+use crate::reproduce::{Progressed, Reproduction, Row, Table};
 use crate::run::{create_folder, write};
 use crate::{Error, Result};
 
@@ -28,9 +28,14 @@ pub(crate) struct FewShot {
     shares: &'static [f64],
     /// Words for every task.
     words: &'static [&'static str],
-    /// Words for the supervised trunk.
+    /// Words for every trunk that is made here.
     before: &'static [&'static str],
+    /// Words for SwAV's trunk.
+    swav: &'static [&'static str],
 }
+
+/// Trunks that are made here unless the caller names them, with the recipe of each.
+const MADE: [(&str, &str); 2] = [("supervised", "pretrain-identity"), ("swav", "swav")];
 
 /// The tables there are.
 pub(crate) const FEW_SHOT: &[FewShot] = &[
@@ -41,9 +46,9 @@ pub(crate) const FEW_SHOT: &[FewShot] = &[
         shares: &[1., 0.1, 0.02, 0.01],
         words: &[],
         before: &[
-            "data.source=synth:identities=300,per_expression=1,first_identity=5000",
-            "train.epochs=30",
+            "data.source=synth:identities=300,per_expression=4,expression_strength=1.3,first_identity=5000",
         ],
+        swav: &[],
     },
     FewShot {
         name: "few-shot-small",
@@ -51,26 +56,35 @@ pub(crate) const FEW_SHOT: &[FewShot] = &[
                   mean nothing (rendered faces).",
         shares: &[1., 0.1],
         words: &[
-            "data.source=synth:identities=12,per_expression=1,size=40",
+            "data.source=synth:identities=6,per_expression=1,size=40",
             "image.size=40",
-            "model.width=0.1",
+            "model.width=0.05",
             "model.mode=frozen",
             "task.components=4",
             "task.stages=1",
             "task.channels=8",
             "task.embedding=16",
-            "task.min_steps=12",
+            "task.min_steps=8",
             "task.checks=2",
             "train.epochs=2",
         ],
         before: &[
-            "data.source=synth:identities=8,per_expression=1,size=40,first_identity=5000",
-            "image.size=40",
-            "model.width=0.1",
-            "model.embedding_dim=16",
-            "sampling.images=14",
-            "train.epochs=2",
+            "data.source=synth:identities=6,per_expression=1,size=40,first_identity=5000",
+            "views.large_size=40",
+            "model.width=0.05",
+            "method.hidden=16",
+            "method.dim=8",
+            "train.batch=8",
+            "train.epochs=1",
             "train.warmup_epochs=0",
+            "probe.every=0",
+        ],
+        swav: &[
+            "views.small_size=24",
+            "views.small=1",
+            "method.prototypes=8",
+            "method.queue=0",
+            "method.freeze_steps=1",
         ],
     },
 ];
@@ -105,17 +119,34 @@ pub(crate) fn few_shot(
         }
     }
     create_folder(&wanted.out)?;
-    let supervised = trunks.iter().any(|(name, _)| name == "supervised");
     let asked = |row: &str| wanted.rows.is_empty() || wanted.rows.iter().any(|r| row.contains(r));
-    if !supervised && asked_for_supervised(plan, &asked) {
-        let folder = wanted.out.join("trunk-supervised");
-        let config = supervised_trunk(plan, wanted)?;
-        let run = finished(&config, &folder, "supervised trunk", wanted, stop, watch)?;
-        if run.is_none() {
+    let mut made = Vec::new();
+    for (name, recipe) in MADE {
+        let named = trunks.iter().any(|(known, _)| known == name);
+        let row = |task: &str, share| row_name(task, share, name);
+        let mut rows = TASK_RECIPES
+            .iter()
+            .flat_map(|(t, _)| plan.shares.iter().map(|s| row(t, *s)));
+        if named || !rows.any(|row| asked(&row)) {
+            continue;
+        }
+        let folder = wanted.out.join(format!("trunk-{name}"));
+        let more = if name == "swav" { plan.swav } else { &[] };
+        let words = plan.before.iter().chain(more).copied();
+        let config = pretrain::named(recipe)?.set_all(words)?;
+        if !pretrained(
+            &config,
+            &folder,
+            &format!("{name} trunk"),
+            wanted,
+            stop,
+            watch,
+        )? {
             return Ok(Progressed::Interrupted);
         }
-        trunks.insert(1, ("supervised".into(), folder.display().to_string()));
+        made.push((name.to_string(), folder.display().to_string()));
     }
+    trunks.splice(1..1, made);
     let mut shelf = Shelf::default();
     let mut parts: Vec<Table> = Vec::new();
     for (task, _) in TASK_RECIPES {
@@ -193,14 +224,6 @@ pub(crate) fn few_shot(
     Ok(Progressed::Finished(table))
 }
 
-fn asked_for_supervised(plan: &FewShot, asked: &dyn Fn(&str) -> bool) -> bool {
-    TASK_RECIPES.iter().any(|(task, _)| {
-        plan.shares
-            .iter()
-            .any(|&share| asked(&row_name(task, share, "supervised")))
-    })
-}
-
 fn percent(share: f64) -> String {
     format!("{}%", share * 100.)
 }
@@ -254,17 +277,35 @@ fn fewest(config: &TaskConfig) -> Result<usize> {
     Ok(share.saturating_sub(1).max(1))
 }
 
-fn supervised_trunk(plan: &FewShot, wanted: &Reproduction) -> Result<Config> {
-    let task = task_config(plan, wanted, "landmarks", 1., 0, "")?;
-    let mut config = named("identity")?;
-    config.data.mirrored_identities = false;
-    config.image = task.image.clone();
-    config.image.augment.flip = 0.5;
-    config.image.augment.erase = 0.25;
-    config.model.backbone = Backbone::Resnet18;
-    config.model.width = task.model.width;
-    config.data.train_fraction = 0.9;
-    config.set_all(plan.before.iter().copied())
+/// Makes sure of a trunk: trained, resumed or found complete; false when interrupted.
+fn pretrained(
+    config: &PretrainConfig,
+    folder: &Path,
+    label: &str,
+    wanted: &Reproduction,
+    stop: &AtomicBool,
+    watch: Watch<'_>,
+) -> Result<bool> {
+    let known = folder.join("config.toml");
+    if known.is_file() {
+        let before = PretrainConfig::from_file(&known, config)?;
+        if before.fingerprint() != config.fingerprint() {
+            return Err(Error::run(
+                folder,
+                "holds a run with another configuration; expected the same one, or give another --out",
+            ));
+        }
+        if folder.join("model.safetensors").is_file() {
+            return Ok(true);
+        }
+    }
+    let mut observer = watch(label);
+    let outcome = if known.is_file() {
+        pretrain::resume(folder, &wanted.device, stop, observer.as_mut())?
+    } else {
+        pretrain::train(config, folder, &wanted.device, stop, observer.as_mut())?
+    };
+    Ok(matches!(outcome, PretrainOutcome::Finished(_)))
 }
 
 /// Figures of one run, trained, resumed or found; `None` when interrupted.

@@ -9,8 +9,7 @@ use phiz_data::{encode_png, load_images};
 use phiz_eval::report::{ExampleImage, Headline, Report, Series};
 use phiz_eval::{
     BootstrapConfig, Classification, Dense3d, Embeddings, EvaluateOptions, LandmarkErrors,
-    Normaliser, Protocol, Reconstruction, Sparse2d, cluster_mean_interval, evaluate,
-    regression_columns,
+    Normaliser, Protocol, Reconstruction, Sparse2d, cluster_mean_interval, evaluate, regression,
 };
 use phiz_tasks::image_points;
 use serde_json::{Map, Value, json};
@@ -201,7 +200,8 @@ fn widened(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&v| f64::from(v)).collect()
 }
 
-/// Several numbers a sample; rows of which one is unknown are left out of all columns' figures alike.
+/// Several numbers a sample, each judged over the samples of which it is known; then the mean over those on which a
+/// figure is defined.
 fn columns(
     found: &[Vec<f32>],
     truth: &[f32],
@@ -211,41 +211,54 @@ fn columns(
     bootstrap: Option<&BootstrapConfig>,
     out: &mut Figures,
 ) -> Result<()> {
-    let width = truth.len() / found.len().max(1);
-    let mut values: (Vec<f64>, Vec<f64>, Vec<u32>) = Default::default();
-    for (i, (p, t)) in found
-        .iter()
-        .zip(truth.chunks_exact(width.max(1)))
-        .enumerate()
-    {
-        if t.iter().all(|v| !v.is_nan()) {
-            values.0.extend(p.iter().map(|&v| f64::from(v)));
-            values.1.extend(widened(t));
-            values.2.extend(clusters.and_then(|c| c.get(i)));
+    let width = (truth.len() / found.len().max(1)).max(1);
+    let mut sums: BTreeMap<&str, (f64, usize)> = BTreeMap::new();
+    for column in 0..width {
+        let name = names
+            .get(column)
+            .cloned()
+            .unwrap_or_else(|| column.to_string());
+        let (mut x, mut y, mut people) = (Vec::new(), Vec::new(), Vec::new());
+        for (i, (p, t)) in found.iter().zip(truth.chunks_exact(width)).enumerate() {
+            if let (Some(p), Some(t)) = (p.get(column), t.get(column).filter(|t| !t.is_nan())) {
+                x.push(f64::from(*p));
+                y.push(f64::from(*t));
+                people.extend(clusters.and_then(|c| c.get(i)));
+            }
         }
-    }
-    let clusters = clusters.map(|_| values.2.as_slice());
-    let judged = regression_columns(&values.0, &values.1, width, clusters, bootstrap)?;
-    for (i, column) in judged.columns.iter().enumerate() {
-        let name = names.get(i).cloned().unwrap_or_else(|| i.to_string());
-        for (metric, value) in column.metrics() {
-            if kept.contains(&metric.as_str()) {
+        if y.is_empty() {
+            out.undefined
+                .insert(name, "known of no judged image".to_string());
+            continue;
+        }
+        let people = clusters.map(|_| people.as_slice());
+        let judged = regression(&x, &y, people, bootstrap)?;
+        for (metric, value) in judged.metrics() {
+            if let Some(metric) = kept.iter().find(|kept| **kept == metric) {
+                let sum = sums.entry(metric).or_default();
+                *sum = (sum.0 + value, sum.1 + 1);
                 out.columns.insert(format!("{name}.{metric}"), value);
             }
         }
-        for (metric, interval) in &column.intervals {
+        for (metric, interval) in &judged.intervals {
             if kept.contains(&metric.as_str()) {
                 out.intervals.insert(format!("{name}.{metric}"), *interval);
             }
         }
     }
     for &metric in kept {
-        match judged.mean.get(metric) {
-            Some(value) => {
-                out.metrics.insert(metric.to_string(), *value);
+        match sums.get(metric) {
+            Some((sum, count)) => {
+                let mean = sum / *count as f64;
+                out.metrics.insert(metric.to_string(), mean);
+                if *count < width {
+                    let key = format!("{metric} (columns)");
+                    let text = format!("the mean is over {count} of {width} columns");
+                    out.undefined.insert(key, text);
+                }
             }
             None => {
-                let reason = "every column is constant".to_string();
+                let reason = "every column is constant or unknown".to_string();
                 out.undefined.insert(metric.to_string(), reason);
             }
         }

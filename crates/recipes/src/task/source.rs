@@ -89,10 +89,17 @@ pub(crate) enum Targets {
     People(Tensor),
 }
 
+/// Numbers of landmarks that have a normaliser: 300-W's, WFLW's and COFW's.
+const COUNTS: [usize; 3] = [68, 98, 29];
+
 /// The column of numbers a task learns, with its contract.
 pub(crate) fn contract(config: &TaskConfig) -> Option<Contract> {
     match (config.task.kind, config.task.head) {
-        (TaskKind::Landmarks, _) => Some(LANDMARKS),
+        // The number is the data's, checked against those that there are figures for.
+        (TaskKind::Landmarks, _) => Some(Contract {
+            count: None,
+            ..LANDMARKS
+        }),
         (TaskKind::Face3d, TaskHead::Dense) => Some(VERTICES),
         (TaskKind::Face3d, _) => Some(POINTS_3D),
         (TaskKind::ActionUnits, _) => Some(ACTION_UNITS),
@@ -219,6 +226,21 @@ fn checked(config: &TaskConfig, mut source: TaskSource) -> Result<TaskSource> {
                 contract.column,
                 column.shape(),
                 contract.width
+            )));
+        }
+        let points = column.shape().first().copied().unwrap_or(0);
+        if config.task.kind == TaskKind::Landmarks && !COUNTS.contains(&points) {
+            return Err(Error::config(format!(
+                "{}: {points} landmarks a face, expected one of {COUNTS:?}",
+                part.dataset.name()
+            )));
+        }
+        if source.count > 0 && source.count != points {
+            return Err(Error::config(format!(
+                "{} has {points} rows of `{}` a sample, the training data {}",
+                part.dataset.name(),
+                contract.column,
+                source.count
             )));
         }
         source.count = column.shape().first().copied().unwrap_or(0);
