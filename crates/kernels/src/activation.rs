@@ -22,8 +22,8 @@ const BLOCK: usize = 1 << 14;
 
 /// `out = f(x)` over blocks in parallel.
 fn map1<T: Real>(x: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
-    // SAFETY: the loop below writes every element.
-    let mut out: Vec<T> = unsafe { cpu::unwritten(x.len()) };
+    // The loop below writes every element.
+    let mut out: Vec<T> = cpu::unwritten(x.len());
     out.par_chunks_mut(BLOCK)
         .zip(x.par_chunks(BLOCK))
         .for_each(|(out, x)| {
@@ -41,8 +41,8 @@ fn map1<T: Real>(x: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
 
 /// `out = f(x, y)` over blocks in parallel.
 pub(crate) fn map2<T: Real>(x: &[T], y: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
-    // SAFETY: the loop below writes every element.
-    let mut out: Vec<T> = unsafe { cpu::unwritten(x.len()) };
+    // The loop below writes every element.
+    let mut out: Vec<T> = cpu::unwritten(x.len());
     out.par_chunks_mut(BLOCK)
         .zip(x.par_chunks(BLOCK))
         .zip(y.par_chunks(BLOCK))
@@ -125,7 +125,7 @@ impl Elementwise for Relu {
 /// When the dtype is not a float.
 pub fn relu(x: &Tensor) -> Result<Tensor> {
     cpu::float("relu", x)?;
-    if x.device().is_cpu() {
+    if cpu::native(x) {
         elementwise(x, Relu)
     } else {
         composed_relu(x)
@@ -169,7 +169,7 @@ impl Elementwise for Softplus {
 /// When the dtype is not a float.
 pub fn softplus(x: &Tensor) -> Result<Tensor> {
     cpu::float("softplus", x)?;
-    if x.device().is_cpu() {
+    if cpu::native(x) {
         elementwise(x, Softplus)
     } else {
         composed_softplus(x)
@@ -210,7 +210,7 @@ pub fn prelu(x: &Tensor, slope: &Tensor) -> Result<Tensor> {
         );
     }
     cpu::not_empty(OP, "input", x)?;
-    if !x.device().is_cpu() {
+    if !cpu::native(x) {
         return composed_prelu(x, slope);
     }
     let op = match (slope.dims(), x.dims()) {
@@ -255,8 +255,8 @@ impl CustomOp2 for PRelu {
         use candle::backend::BackendStorage;
         for_float!(x.dtype(), "prelu", T => {
             let (x, a) = (cpu::operand::<T>("prelu", x, xl)?, cpu::operand::<T>("prelu", a, al)?);
-            // SAFETY: the loop below writes every element.
-            let mut out: Vec<T> = unsafe { cpu::unwritten(x.len()) };
+            // The loop below writes every element.
+            let mut out: Vec<T> = cpu::unwritten(x.len());
             out.par_chunks_mut(self.pixels)
                 .zip(x.par_chunks(self.pixels))
                 .with_min_len(BLOCK / self.pixels + 1)
@@ -285,8 +285,8 @@ impl CustomOp2 for PRelu {
             let (xs, a, dy) = (View::of(x), View::of(slope), View::of(&grad));
             let (xs, dy) = (xs.slice::<T>("prelu")?, dy.slice::<T>("prelu")?);
             let a = a.slice::<T>("prelu")?;
-            // SAFETY: the loop below writes every element.
-            let mut dx: Vec<T> = unsafe { cpu::unwritten(xs.len()) };
+            // The loop below writes every element.
+            let mut dx: Vec<T> = cpu::unwritten(xs.len());
             let planes: Vec<T> = dx
                 .par_chunks_mut(self.pixels)
                 .zip(xs.par_chunks(self.pixels))
@@ -335,7 +335,7 @@ pub fn dropout(x: &Tensor, p: f64, seed: u64) -> Result<Tensor> {
         return Ok(x.clone());
     }
     let op = Dropout { p, seed };
-    if x.device().is_cpu() {
+    if cpu::native(x) {
         return x.contiguous()?.apply_op1(op);
     }
     let ones = vec![1f32; x.elem_count()];
@@ -357,8 +357,8 @@ impl Dropout {
         } else {
             0.0
         });
-        // SAFETY: the loop below writes every element.
-        let mut out: Vec<T> = unsafe { cpu::unwritten(x.len()) };
+        // The loop below writes every element.
+        let mut out: Vec<T> = cpu::unwritten(x.len());
         out.par_chunks_mut(STREAM)
             .zip(x.par_chunks(STREAM))
             .enumerate()

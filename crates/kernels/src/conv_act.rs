@@ -4,6 +4,7 @@ use crate::activation::{Activation, prelu, relu};
 use crate::conv::geometry::Geometry;
 use crate::conv::{Conv2dConfig, Convolution, conv2d};
 use crate::cpu::{self, Real, View, for_float};
+use crate::weighted::Weighted;
 use candle::{Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -70,7 +71,7 @@ pub fn conv2d_act(
         .into_iter()
         .flatten()
         .any(Tensor::track_op);
-    if tracks || !x.device().is_cpu() {
+    if tracks || !cpu::native(x) {
         return composed(x, weight, bias, add, cfg, act);
     }
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
@@ -96,7 +97,7 @@ pub fn conv2d_act(
         let convolution = Convolution { geometry };
         // Without anything else the convolution adds the bias itself.
         let early = if plain { rest.bias } else { None };
-        let mut out = convolution.run::<T>(xs.slice::<T>(OP)?, ws.slice::<T>(OP)?, early);
+        let mut out = convolution.forward::<T>(xs.slice::<T>(OP)?, ws.slice::<T>(OP)?, early);
         if !plain {
             rest.finish(&mut out);
         }

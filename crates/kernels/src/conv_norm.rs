@@ -9,6 +9,7 @@ use crate::conv::geometry::Geometry;
 use crate::conv::{Conv2dConfig, Convolution, conv2d};
 use crate::cpu::{self, for_float};
 use crate::norm::{self, BatchStats, Train, batch_norm_train};
+use crate::weighted::{self, Weighted};
 use candle::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use std::sync::OnceLock;
 
@@ -32,7 +33,7 @@ pub fn conv2d_batch_norm_train(
     act: Activation<'_>,
 ) -> Result<(Tensor, BatchStats)> {
     cpu::float(OP, x)?;
-    if !x.device().is_cpu() {
+    if !cpu::native(x) {
         return batch_norm_train(&conv2d(x, kernel, None, cfg)?, weight, bias, eps, act);
     }
     cpu::same_kind(OP, &[("x", x), ("kernel", kernel)])?;
@@ -85,7 +86,7 @@ impl CustomOp3 for ConvNorm {
         use candle::backend::BackendStorage;
         for_float!(x.dtype(), OP, T => {
             let (x, k) = (cpu::operand::<T>(OP, x, xl)?, cpu::operand::<T>(OP, k, kl)?);
-            let maps = self.convolution.run(x, k, None);
+            let maps = self.convolution.forward(x, k, None);
             let out = self.norm.forward::<T>(&maps, cpu::operand(OP, p, pl)?);
             if self.keep {
                 // An op runs forward once; a second run would compute the same.
@@ -109,7 +110,7 @@ impl CustomOp3 for ConvNorm {
         let wants = x.track_op() || kernel.track_op();
         let (grad, params) = self.norm.backward(maps, params, grad, wants)?;
         let (dx, dk) = match grad {
-            Some(grad) => self.convolution.gradients(x, kernel, &grad)?,
+            Some(grad) => weighted::gradients(&self.convolution, x, kernel, &grad)?,
             None => (None, None),
         };
         Ok((dx, dk, params))

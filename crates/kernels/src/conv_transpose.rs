@@ -6,7 +6,7 @@
 //! is ours with `x` and the output gradient in each other's place.
 
 use crate::conv::geometry::Geometry;
-use crate::conv::{Conv2dConfig, Convolution, dense, depthwise};
+use crate::conv::{Conv2dConfig, Convolution};
 use crate::cpu::{self, Real};
 use crate::reduce;
 use crate::weighted::{self, Weighted};
@@ -83,7 +83,7 @@ pub fn conv_transpose2d(
         0 => x.clone(),
         n => x.pad_with_zeros(2, 0, n)?.pad_with_zeros(3, 0, n)?,
     };
-    if !x.device().is_cpu() {
+    if !cpu::native(x) {
         return composed(&padded, weight, bias, cfg, &sizes);
     }
     let convolution = Conv2dConfig {
@@ -250,12 +250,8 @@ impl Weighted for Transposed {
 
     fn forward<T: Real>(&self, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
         let g = &self.geometry;
-        let mut out = vec![T::ZERO; g.in_len()];
-        if g.is_depthwise() {
-            depthwise::input_gradient(g, weight, x, &mut out);
-        } else {
-            dense::input_gradient(g, weight, x, &mut out);
-        }
+        let geometry = self.geometry;
+        let mut out = Convolution { geometry }.input_gradient(weight, x);
         if let Some(bias) = bias {
             out.par_chunks_mut(g.in_pixels())
                 .with_min_len((1 << 13) / g.in_pixels() + 1)
@@ -270,18 +266,12 @@ impl Weighted for Transposed {
 
     fn input_gradient<T: Real>(&self, weight: &[T], grad: &[T]) -> Vec<T> {
         let geometry = self.geometry;
-        Convolution { geometry }.run(grad, weight, None)
+        Convolution { geometry }.forward(grad, weight, None)
     }
 
     fn weight_gradient<T: Real>(&self, x: &[T], grad: &[T]) -> Vec<T> {
-        let g = &self.geometry;
-        let mut out = vec![T::ZERO; g.weight_len()];
-        if g.is_depthwise() {
-            depthwise::weight_gradient(g, grad, x, &mut out);
-        } else {
-            dense::weight_gradient(g, grad, x, &mut out);
-        }
-        out
+        let geometry = self.geometry;
+        Convolution { geometry }.weight_gradient(grad, x)
     }
 
     fn bias_gradient<T: Real>(&self, grad: &[T]) -> Vec<T> {

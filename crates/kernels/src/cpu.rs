@@ -161,22 +161,56 @@ impl<'a> View<'a> {
 /// A vector for results: memory as the allocator gives it, not cleared first.
 ///
 /// Clearing costs a pass over memory, or a fault for every page; kernels write every element of their
-/// result, so it would be wasted. Builds with debug assertions fill the vector with NaN, which a
-/// forgotten element then shows.
-///
-/// # Safety
-/// Every element is written before any is read.
-pub(crate) unsafe fn unwritten<T: Real>(len: usize) -> Vec<T> {
-    if cfg!(debug_assertions) {
+/// result, so it would be wasted. The elements are arbitrary floats until then. Builds with debug
+/// assertions fill the vector with NaN, which a forgotten element then shows.
+pub(crate) fn unwritten<T: Real>(len: usize) -> Vec<T> {
+    if cfg!(debug_assertions) || cfg!(miri) {
         return vec![T::from_f64(f64::NAN); len];
     }
-    let mut out = Vec::with_capacity(len);
-    // SAFETY: the capacity is there, every bit pattern is a float, and the caller writes before reading.
-    #[allow(clippy::uninit_vec)]
+    let mut out: Vec<T> = Vec::with_capacity(len);
+    if !may_have_written(out.as_mut_ptr().cast()) {
+        out.resize(len, T::ZERO);
+        return out;
+    }
+    // SAFETY: the capacity is there. The elements are initialised as far as the language is concerned: code
+    // that it cannot see into was given the address and may have written any bytes there, of which it
+    // keeps what it finds. Every bit pattern is a float.
     unsafe {
         out.set_len(len);
     }
     out
+}
+
+/// Hands memory to code that the compiler cannot look into, which writes to it whatever is there already;
+/// false on machines without such code.
+#[inline]
+fn may_have_written(memory: *mut u8) -> bool {
+    #[cfg(any(
+        target_arch = "x86",
+        target_arch = "x86_64",
+        target_arch = "arm",
+        target_arch = "aarch64",
+        target_arch = "riscv64"
+    ))]
+    {
+        // SAFETY: no instruction runs. What the compiler has to assume, that the memory was written, is
+        // allowed: it is this function's callers' own.
+        unsafe {
+            std::arch::asm!("/* {0} */", in(reg) memory, options(nostack, preserves_flags));
+        }
+        true
+    }
+    #[cfg(not(any(
+        target_arch = "x86",
+        target_arch = "x86_64",
+        target_arch = "arm",
+        target_arch = "aarch64",
+        target_arch = "riscv64"
+    )))]
+    {
+        let _ = memory;
+        false
+    }
 }
 
 /// A new CPU tensor from its elements.
@@ -208,6 +242,11 @@ pub(crate) fn same_kind(op: &'static str, operands: &[(&str, &Tensor)]) -> Resul
     Ok(())
 }
 
+/// Whether an operation on `x` is computed by this crate: on the CPU, unless `PHIZ_OPS` asks for candle's.
+pub(crate) fn native(x: &Tensor) -> bool {
+    x.device().is_cpu() && !crate::ops::are_candles()
+}
+
 /// Checks that the tensor holds floats; on the CPU, that they are f32 or f64.
 pub(crate) fn float(op: &'static str, x: &Tensor) -> Result<()> {
     let supported = match x.dtype() {
@@ -216,6 +255,7 @@ pub(crate) fn float(op: &'static str, x: &Tensor) -> Result<()> {
         _ => false,
     };
     if supported {
+        crate::ops::chosen()?;
         return crate::isa::instruction_set().map(|_| ());
     }
     candle::bail!(

@@ -35,7 +35,7 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Resul
     if eps.is_nan() || eps < 0.0 {
         candle::bail!("{OP}: eps must not be negative, got {eps}");
     }
-    if !x.device().is_cpu() {
+    if !cpu::native(x) {
         return composed(x, weight, bias, eps);
     }
     let op = LayerNorm {

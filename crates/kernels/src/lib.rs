@@ -9,22 +9,27 @@
 //! operations. Results are a function of inputs and thread count, never of timing.
 //!
 //! Instruction sets (AVX2, AVX-512, NEON) are chosen at run time: no compiler flags are needed. The
-//! environment variable `PHIZ_ISA` forces a lower one; see [`isa`].
+//! environment variable `PHIZ_ISA` forces a lower one; see [`isa`]. For comparison, `PHIZ_OPS=candle` has
+//! candle's own operations do the work; see [`ops`].
 //!
 //! # What is where, and why
 //!
 //! Operations per byte are those in f32 against memory beyond the caches, to an order of magnitude (C
-//! channels, kernels of k x k); a core of the machine the figures are from can do about 165 GFLOP/s.
+//! channels, kernels of k x k). The last column is what one core reached of its peak, 165 GFLOP/s, in processor
+//! time: forward, input gradient, weight gradient. Gradients are through candle's backward pass, whose zeros
+//! and additions are in them; 3 x 3 kernels count nine multiplications a pixel, of which minimal filtering does a
+//! quarter, and so may exceed the peak.
 //!
-//! | pass | how | operations per byte | why so |
-//! |---|---|---|---|
-//! | 3 x 3, stride 1, 16 channels and more | minimal filtering over tiles of 4 x 4 pixels | C / 3 to C | a quarter of the multiplications; a block of tiles goes through all three stages within the second-level cache |
-//! | other full kernels | windows of channels-last images times weights, in place | C k^2 / 4 | no copy for every tap: a kernel row's values lie side by side; the input gradient is one such product for each phase of the stride |
-//! | stems, grouped kernels | tiles of unfolded columns times weights | C k^2 / 4 | 480 columns by 576 rows stay within a megabyte; the multiplier spends nearly all its time at the peak |
-//! | 1 x 1 | the image itself as the matrix | C / 4 | no unfolding |
-//! | depthwise | direct loops over padded, phase-split rows | k^2 / 4 | memory-bound: each plane is read once and written once |
-//! | batch norm with activation | one task a channel: sums, then values | 1 | memory-bound: the second pass finds the channel in the cache |
-//! | pooling, activations, optimiser | one pass | below 1 | memory-bound |
+//! | pass | how | operations per byte | why so | share of peak |
+//! |---|---|---|---|---|
+//! | 3 x 3, stride 1, 16 channels and more | minimal filtering over tiles of 4 x 4 pixels | C / 3 to C | a quarter of the multiplications; a block of tiles goes through all three stages within the second-level cache | 1.1 to 1.9, 0.6 to 1.5, 0.8 to 1.7; 7 x 7 pixels 0.8, 0.8, 0.7 |
+//! | other full kernels | windows of channels-last images times weights, in place | C k^2 / 4 | no copy for every tap: a kernel row's values lie side by side; the input gradient is one such product for each phase of the stride | 0.7 to 0.9, 0.4 to 0.8, 0.5 to 0.7 |
+//! | stems (1 or 3 channels), grouped kernels | tiles of unfolded columns times weights | C k^2 / 4 | 480 columns by 576 rows stay within a megabyte | stems 0.2 to 0.45, 0.1 to 0.2, 0.15 to 0.2 |
+//! | 1 x 1 | the image itself as the matrix | C / 4 | no unfolding | 0.35 to 0.7, 0.2 to 0.5, 0.2 to 0.5 |
+//! | depthwise | direct loops over padded, phase-split rows | k^2 / 4 | memory-bound: each plane is read once and written once | 0.05 to 0.07, 0.01 to 0.04, 0.03 to 0.05 |
+//! | layers of an [`inference::Program`] | as windows in place, weights packed beforehand | C k^2 / 4 | maps stay in the cache | 0.7 to 1.0 |
+//! | batch norm with activation | one task a channel: sums, then values | 1 | memory-bound: the second pass finds the channel in the cache | |
+//! | pooling, activations, optimiser | one pass | below 1 | memory-bound | |
 //!
 //! What is bound by memory is made cheaper by touching less of it. Convolution, norm and activation are one
 //! op of the graph, since candle fills a tensor with zeros and adds to it for every operand that gets a
@@ -78,6 +83,7 @@ mod loss;
 mod lower_gemm;
 mod max_pool;
 mod norm;
+pub mod ops;
 pub mod pairwise;
 mod pool;
 mod recycler;

@@ -1,8 +1,9 @@
 //! The affine map, its three products written to the matrix multiplier directly.
 
-use crate::cpu::{self, Real, View, for_float};
+use crate::cpu::{self, Real};
 use crate::gemm::{Mat, MatMut, Threads, product};
-use candle::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use crate::weighted::{self, Weighted};
+use candle::{Result, Shape, Tensor};
 
 const OP: &str = "linear";
 
@@ -42,19 +43,20 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
             );
         }
     }
-    if !x.device().is_cpu() {
+    if !cpu::native(x) {
         return composed(x, weight, bias);
+    }
+    let mut shape = x.dims().to_vec();
+    if let Some(last) = shape.last_mut() {
+        *last = outputs;
     }
     let op = Linear {
         rows: x.elem_count() / inputs,
         inputs,
         outputs,
+        shape: Shape::from(shape),
     };
-    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
-    match bias {
-        None => x.apply_op2(&weight, op),
-        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op),
-    }
+    weighted::apply(op, x, weight, bias)
 }
 
 fn composed(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
@@ -76,135 +78,61 @@ struct Linear {
     rows: usize,
     inputs: usize,
     outputs: usize,
+    /// Of the result.
+    shape: Shape,
 }
 
-impl Linear {
-    fn run<T: Real>(
-        &self,
-        x: &[T],
-        w: &[T],
-        bias: Option<&[T]>,
-        l: &Layout,
-    ) -> (CpuStorage, Shape) {
+impl Weighted for Linear {
+    const NAME: &'static str = OP;
+
+    fn shape(&self) -> Shape {
+        self.shape.clone()
+    }
+
+    fn forward<T: Real>(&self, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
         let (n, i, o) = (self.rows, self.inputs, self.outputs);
         let mut out = match bias {
-            // SAFETY: the product below writes every element without reading it.
-            None => unsafe { cpu::unwritten(n * o) },
+            // The product below writes every element without reading it.
+            None => cpu::unwritten(n * o),
             Some(bias) => bias.iter().copied().cycle().take(n * o).collect(),
         };
         let target = MatMut::rows(&mut out, n, o, o);
-        product(
-            target,
-            Mat::rows(x, n, i, i),
-            Mat::rows(w, o, i, i).t(),
-            bias.is_some(),
-            Threads::All,
-        );
-        let mut dims = l.dims().to_vec();
-        if let Some(last) = dims.last_mut() {
-            *last = o;
-        }
-        (T::to_cpu_storage_owned(out), Shape::from(dims))
+        let (x, w) = (Mat::rows(x, n, i, i), Mat::rows(weight, o, i, i).t());
+        product(target, x, w, bias.is_some(), Threads::All);
+        out
     }
 
-    fn gradients(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn input_gradient<T: Real>(&self, weight: &[T], grad: &[T]) -> Vec<T> {
         let (n, i, o) = (self.rows, self.inputs, self.outputs);
-        for_float!(x.dtype(), OP, T => {
-            let view = View::of(grad);
-            let dy = Mat::rows(view.slice::<T>(OP)?, n, o, o);
-            let mut dx = None;
-            if x.track_op() {
-                // SAFETY: the product below writes every element.
-                let mut out: Vec<T> = unsafe { cpu::unwritten(n * i) };
-                let w = View::of(weight);
-                let w = Mat::rows(w.slice::<T>(OP)?, o, i, i);
-                product(MatMut::rows(&mut out, n, i, i), dy, w, false, Threads::All);
-                dx = Some(cpu::tensor(out, x.shape())?);
-            }
-            let mut dw = None;
-            if weight.track_op() {
-                // SAFETY: the product below writes every element.
-                let mut out: Vec<T> = unsafe { cpu::unwritten(o * i) };
-                let xs = View::of(x);
-                let xs = Mat::rows(xs.slice::<T>(OP)?, n, i, i);
-                product(MatMut::rows(&mut out, o, i, i), dy.t(), xs, false, Threads::All);
-                dw = Some(cpu::tensor(out, weight.shape())?);
-            }
-            Ok((dx, dw))
-        })
-    }
-}
-
-impl CustomOp2 for Linear {
-    fn name(&self) -> &'static str {
-        OP
+        let mut out = cpu::unwritten(n * i);
+        let target = MatMut::rows(&mut out, n, i, i);
+        let (dy, w) = (Mat::rows(grad, n, o, o), Mat::rows(weight, o, i, i));
+        product(target, dy, w, false, Threads::All);
+        out
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        xl: &Layout,
-        w: &CpuStorage,
-        wl: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        use candle::backend::BackendStorage;
-        for_float!(x.dtype(), OP, T => {
-            Ok(self.run::<T>(cpu::operand(OP, x, xl)?, cpu::operand(OP, w, wl)?, None, xl))
-        })
+    fn weight_gradient<T: Real>(&self, x: &[T], grad: &[T]) -> Vec<T> {
+        let (n, i, o) = (self.rows, self.inputs, self.outputs);
+        let mut out = cpu::unwritten(o * i);
+        let target = MatMut::rows(&mut out, o, i, i);
+        let (dy, x) = (Mat::rows(grad, n, o, o).t(), Mat::rows(x, n, i, i));
+        product(target, dy, x, false, Threads::All);
+        out
     }
 
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        _res: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        self.gradients(x, weight, &grad.contiguous()?)
-    }
-}
-
-impl CustomOp3 for Linear {
-    fn name(&self) -> &'static str {
-        OP
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        xl: &Layout,
-        w: &CpuStorage,
-        wl: &Layout,
-        b: &CpuStorage,
-        bl: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        use candle::backend::BackendStorage;
-        for_float!(x.dtype(), OP, T => {
-            let bias = cpu::operand(OP, b, bl)?;
-            Ok(self.run::<T>(cpu::operand(OP, x, xl)?, cpu::operand(OP, w, wl)?, Some(bias), xl))
-        })
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        _res: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let grad = grad.contiguous()?;
-        let (dx, dw) = self.gradients(x, weight, &grad)?;
-        let db = match bias.track_op() {
-            false => None,
-            true => Some(grad.reshape((self.rows, self.outputs))?.sum(0)?),
-        };
-        Ok((dx, dw, db))
+    fn bias_gradient<T: Real>(&self, grad: &[T]) -> Vec<T> {
+        let mut out = vec![T::ZERO; self.outputs];
+        crate::simd::run(
+            #[inline(always)]
+            || {
+                for row in grad.chunks_exact(self.outputs) {
+                    for (sum, value) in out.iter_mut().zip(row) {
+                        *sum += *value;
+                    }
+                }
+            },
+        );
+        out
     }
 }
 

@@ -38,7 +38,7 @@ impl RowFn for LogSoftmax {
 /// When the input is empty, a scalar, or not of a float type.
 pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
     rows::check(LogSoftmax::NAME, x)?;
-    if x.device().is_cpu() {
+    if cpu::native(x) {
         rows::apply::<LogSoftmax>(x)
     } else {
         candle_nn::ops::log_softmax(x, D::Minus1)
@@ -84,7 +84,7 @@ pub fn cross_entropy(logits: &Tensor, target: &Tensor, label_smoothing: f64) -> 
             _ => candle::bail!("{OP}: target {label} of row {row} is not below {classes} classes"),
         }
     }
-    if !logits.device().is_cpu() {
+    if !cpu::native(logits) {
         return composed(logits, target, label_smoothing);
     }
     logits.contiguous()?.apply_op1(CrossEntropy {

@@ -32,7 +32,7 @@ fn check(op: &'static str, a: &Tensor, b: &Tensor) -> Result<(usize, usize, usiz
 /// When shapes, dtypes or devices disagree, or an operand is empty.
 pub fn sq_distances(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (n, m, d) = check(OP, a, b)?;
-    if !a.device().is_cpu() {
+    if !cpu::native(a) {
         return composed(a, b);
     }
     a.contiguous()?

@@ -110,7 +110,7 @@ pub fn row_loss<F: RowLoss>(
         weights,
         wants,
     };
-    if x.device().is_cpu() {
+    if cpu::native(x) {
         let op = MatrixOp {
             op,
             n,
@@ -162,7 +162,7 @@ pub fn cosine_row_loss<F: RowLoss>(
         weights,
         wants,
     };
-    if a.device().is_cpu() {
+    if cpu::native(a) {
         let op = CosineOp {
             op,
             names: (a_name, b_name),

@@ -70,8 +70,8 @@ impl<F: RowFn> CustomOp1 for Rows<F> {
             let (xs, ys, dys) = (View::of(x), View::of(res), View::of(&grad));
             let xs = xs.slice::<T>(F::NAME)?;
             let (ys, dys) = (ys.slice::<T>(F::NAME)?, dys.slice::<T>(F::NAME)?);
-            // SAFETY: a row function writes its whole row.
-            let mut dx: Vec<T> = unsafe { cpu::unwritten(xs.len()) };
+            // A row function writes its whole row.
+            let mut dx: Vec<T> = cpu::unwritten(xs.len());
             dx.par_chunks_mut(width)
                 .zip(xs.par_chunks(width))
                 .zip(ys.par_chunks(out_width))

@@ -240,7 +240,7 @@ fn scaled(op: &'static str, x: &Tensor, (sh, sw): (f64, f64)) -> Result<(usize, 
 }
 
 fn apply(x: &Tensor, op: &'static str, rows: Axis, cols: Axis) -> Result<Tensor> {
-    if x.device().is_cpu() {
+    if cpu::native(x) {
         x.contiguous()?.apply_op1(Resize { op, rows, cols })
     } else {
         composed(&composed(x, 2, &rows)?, 3, &cols)

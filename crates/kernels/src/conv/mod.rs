@@ -13,10 +13,11 @@ pub(crate) mod im2col;
 pub(crate) mod turn;
 pub(crate) mod winograd;
 
-use crate::cpu::{self, Real, View, for_float};
-use candle::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use crate::cpu::{self, Real};
+use crate::reduce;
+use crate::weighted::{self, Weighted};
+use candle::{Result, Shape, Tensor};
 use geometry::Geometry;
-use rayon::prelude::*;
 
 const OP: &str = "conv2d";
 
@@ -76,14 +77,10 @@ pub fn conv2d(
             );
         }
     }
-    if !x.device().is_cpu() {
+    if !cpu::native(x) {
         return composed(x, weight, bias, cfg);
     }
-    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
-    match bias {
-        None => x.apply_op2(&weight, Convolution { geometry }),
-        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, Convolution { geometry }),
-    }
+    weighted::apply(Convolution { geometry }, x, weight, bias)
 }
 
 /// The same by candle's own operations.
@@ -100,158 +97,57 @@ pub(crate) fn composed(
     }
 }
 
+/// The op; [`conv2d`] without its checks.
 pub(crate) struct Convolution {
     pub(crate) geometry: Geometry,
 }
 
-impl Convolution {
-    pub(crate) fn run<T: Real>(&self, x: &[T], w: &[T], bias: Option<&[T]>) -> Vec<T> {
-        let g = &self.geometry;
-        // SAFETY: all tasks together write every pixel.
-        let mut out: Vec<T> = unsafe { cpu::unwritten(g.out_len()) };
-        if g.is_depthwise() {
-            depthwise::forward(g, x, w, bias, &mut out);
-        } else {
-            dense::forward(g, x, w, bias, &mut out);
-        }
-        out
-    }
+impl Weighted for Convolution {
+    const NAME: &'static str = OP;
 
     fn shape(&self) -> Shape {
         let g = &self.geometry;
         Shape::from((g.batch, g.out_channels, g.out_height, g.out_width))
     }
 
-    pub(crate) fn gradients(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn forward<T: Real>(&self, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
         let g = &self.geometry;
-        for_float!(x.dtype(), OP, T => {
-            let dx = match x.track_op() {
-                false => None,
-                true => {
-                    // SAFETY: all tasks together write every pixel.
-                    let mut out: Vec<T> = unsafe { cpu::unwritten(g.in_len()) };
-                    let (w, dy) = (View::of(weight), View::of(grad));
-                    let (w, dy) = (w.slice::<T>(OP)?, dy.slice::<T>(OP)?);
-                    if g.is_depthwise() {
-                        depthwise::input_gradient(g, w, dy, &mut out);
-                    } else {
-                        dense::input_gradient(g, w, dy, &mut out);
-                    }
-                    Some(cpu::tensor(out, x.shape())?)
-                }
-            };
-            let dw = match weight.track_op() {
-                false => None,
-                true => {
-                    // SAFETY: all tasks together write every weight.
-                    let mut out: Vec<T> = unsafe { cpu::unwritten(g.weight_len()) };
-                    let (xs, dy) = (View::of(x), View::of(grad));
-                    let (xs, dy) = (xs.slice::<T>(OP)?, dy.slice::<T>(OP)?);
-                    if g.is_depthwise() {
-                        depthwise::weight_gradient(g, xs, dy, &mut out);
-                    } else {
-                        dense::weight_gradient(g, xs, dy, &mut out);
-                    }
-                    Some(cpu::tensor(out, weight.shape())?)
-                }
-            };
-            Ok((dx, dw))
-        })
-    }
-}
-
-impl CustomOp2 for Convolution {
-    fn name(&self) -> &'static str {
-        OP
+        // All tasks together write every pixel.
+        let mut out = cpu::unwritten(g.out_len());
+        if g.is_depthwise() {
+            depthwise::forward(g, x, weight, bias, &mut out);
+        } else {
+            dense::forward(g, x, weight, bias, &mut out);
+        }
+        out
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        xl: &Layout,
-        w: &CpuStorage,
-        wl: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        use candle::backend::BackendStorage;
-        for_float!(x.dtype(), OP, T => {
-            let out = self.run::<T>(cpu::operand(OP, x, xl)?, cpu::operand(OP, w, wl)?, None);
-            Ok((T::to_cpu_storage_owned(out), self.shape()))
-        })
+    fn input_gradient<T: Real>(&self, weight: &[T], grad: &[T]) -> Vec<T> {
+        let g = &self.geometry;
+        // All tasks together write every pixel.
+        let mut out = cpu::unwritten(g.in_len());
+        if g.is_depthwise() {
+            depthwise::input_gradient(g, weight, grad, &mut out);
+        } else {
+            dense::input_gradient(g, weight, grad, &mut out);
+        }
+        out
     }
 
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        _res: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        self.gradients(x, weight, &grad.contiguous()?)
-    }
-}
-
-impl CustomOp3 for Convolution {
-    fn name(&self) -> &'static str {
-        OP
+    fn weight_gradient<T: Real>(&self, x: &[T], grad: &[T]) -> Vec<T> {
+        let g = &self.geometry;
+        // All tasks together write every weight.
+        let mut out = cpu::unwritten(g.weight_len());
+        if g.is_depthwise() {
+            depthwise::weight_gradient(g, x, grad, &mut out);
+        } else {
+            dense::weight_gradient(g, x, grad, &mut out);
+        }
+        out
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        xl: &Layout,
-        w: &CpuStorage,
-        wl: &Layout,
-        b: &CpuStorage,
-        bl: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        use candle::backend::BackendStorage;
-        for_float!(x.dtype(), OP, T => {
-            let bias = cpu::operand(OP, b, bl)?;
-            let out = self.run::<T>(cpu::operand(OP, x, xl)?, cpu::operand(OP, w, wl)?, Some(bias));
-            Ok((T::to_cpu_storage_owned(out), self.shape()))
-        })
+    fn bias_gradient<T: Real>(&self, grad: &[T]) -> Vec<T> {
+        let g = &self.geometry;
+        reduce::channels(grad, g.out_channels, g.out_pixels())
     }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        _res: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let grad = grad.contiguous()?;
-        let (dx, dw) = self.gradients(x, weight, &grad)?;
-        let db = match bias.track_op() {
-            false => None,
-            true => Some(bias_gradient(&self.geometry, &grad)?),
-        };
-        Ok((dx, dw, db))
-    }
-}
-
-/// Sums the output gradient over images and pixels.
-fn bias_gradient(g: &Geometry, grad: &Tensor) -> Result<Tensor> {
-    for_float!(grad.dtype(), OP, T => {
-        let view = View::of(grad);
-        let dy = view.slice::<T>(OP)?;
-        let pixels = g.out_pixels();
-        let sums: Vec<T> = (0..g.out_channels)
-            .into_par_iter()
-            .map(|o| {
-                let mut total = T::ZERO;
-                for image in 0..g.batch {
-                    let at = (image * g.out_channels + o) * pixels;
-                    total += crate::reduce::sum(&dy[at..at + pixels]);
-                }
-                total
-            })
-            .collect();
-        cpu::tensor(sums, g.out_channels)
-    })
 }

@@ -141,7 +141,7 @@ pub fn batch_norm_train(
     act: Activation<'_>,
 ) -> Result<(Tensor, BatchStats)> {
     let op = Train::new(x, x.dims(), weight, bias, eps, &act)?;
-    if !x.device().is_cpu() {
+    if !cpu::native(x) {
         return composed::train(x, weight, bias, eps, &act);
     }
     let (saved, dims) = (op.saved.clone(), op.dims);
@@ -189,7 +189,7 @@ pub fn batch_norm_eval(
         ("bias", bias),
     ];
     let (dims, kind) = check(x, x.dims(), &given, eps, &act)?;
-    if !x.device().is_cpu() {
+    if !cpu::native(x) {
         return composed::eval(x, mean, var, weight, bias, eps, &act);
     }
     let stats = Tensor::stack(&[mean.detach(), var.detach()], 0)?.contiguous()?;
@@ -367,8 +367,8 @@ impl Train {
     }
 
     fn by_planes<T: Real>(&self, dims: Dims, x: &[T], params: &[T]) -> Vec<T> {
-        // SAFETY: the tasks below write every channel.
-        let mut out: Vec<T> = unsafe { cpu::unwritten(dims.len()) };
+        // The tasks below write every channel.
+        let mut out: Vec<T> = cpu::unwritten(dims.len());
         let shared = Shared::new(&mut out);
         let (mean, var) = channel_range(dims)
             .map(|c| {
@@ -505,8 +505,8 @@ fn turn<T: Real>(x: &[T], channels: usize, out: &mut [T]) {
 
 /// Turns (C, B) to (B, C).
 fn turned_back<T: Real>(x: &[T], dims: Dims) -> Vec<T> {
-    // SAFETY: a transpose writes every element.
-    let mut out: Vec<T> = unsafe { cpu::unwritten(x.len()) };
+    // A transpose writes every element.
+    let mut out: Vec<T> = cpu::unwritten(x.len());
     turn(x, dims.batch, &mut out);
     out
 }
@@ -524,8 +524,8 @@ fn by_planes<T: Real, const ACT: bool>(
     wants: bool,
     (x, params, dy): (&[T], &[T], &[T]),
 ) -> (Option<Vec<T>>, Vec<T>) {
-    // SAFETY: the tasks below write every channel.
-    let mut out: Option<Vec<T>> = wants.then(|| unsafe { cpu::unwritten(dims.len()) });
+    // The tasks below write every channel.
+    let mut out: Option<Vec<T>> = wants.then(|| cpu::unwritten(dims.len()));
     let shared = out.as_mut().map(|v| Shared::new(v));
     let per_channel: Vec<Sums> = channel_range(dims)
         .map(|c| {
@@ -671,8 +671,8 @@ impl CustomOp3 for Eval {
                 })
                 .collect();
             let data = cpu::operand::<T>(OP, x, xl)?;
-            // SAFETY: the tasks below write every plane.
-            let mut out: Vec<T> = unsafe { cpu::unwritten(dims.len()) };
+            // The tasks below write every plane.
+            let mut out: Vec<T> = cpu::unwritten(dims.len());
             out.par_chunks_mut(dims.pixels)
                 .zip(data.par_chunks(dims.pixels))
                 .with_min_len((1 << 13) / dims.pixels + 1)

@@ -173,7 +173,7 @@ impl CustomOp1 for Average {
 }
 
 fn apply(x: &Tensor, op: &'static str, rows: Axis, cols: Axis) -> Result<Tensor> {
-    if x.device().is_cpu() {
+    if cpu::native(x) {
         x.contiguous()?.apply_op1(Average { op, rows, cols })
     } else {
         composed(x, &rows, &cols)
@@ -319,7 +319,7 @@ impl CustomOp1 for GlobalAverage {
 /// When the input is empty or not of rank 4.
 pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
     maps("global_avg_pool", x)?;
-    if x.device().is_cpu() {
+    if cpu::native(x) {
         x.contiguous()?.apply_op1(GlobalAverage)
     } else {
         x.flatten_from(2)?.mean(D::Minus1)

@@ -112,7 +112,7 @@ pub fn max_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> R
 /// As [`max_pool2d`].
 pub fn max_pool2d_with(x: &Tensor, cfg: Pool2dConfig) -> Result<Tensor> {
     let window = Window::new(OP, x, cfg)?;
-    if !x.device().is_cpu() {
+    if !cpu::native(x) {
         return composed(x, window);
     }
     x.contiguous()?.apply_op1(Max {

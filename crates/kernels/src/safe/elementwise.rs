@@ -35,7 +35,7 @@ impl Elementwise for Sqrt {
 /// When the dtype is not a float.
 pub fn sqrt(x: &Tensor) -> Result<Tensor> {
     cpu::float(Sqrt::NAME, x)?;
-    if x.device().is_cpu() {
+    if cpu::native(x) {
         elementwise(x, Sqrt)
     } else {
         composed_sqrt(x)
@@ -81,7 +81,7 @@ impl Elementwise for Abs {
 /// When the dtype is not a float.
 pub fn abs(x: &Tensor) -> Result<Tensor> {
     cpu::float(Abs::NAME, x)?;
-    if x.device().is_cpu() {
+    if cpu::native(x) {
         elementwise(x, Abs)
     } else {
         composed_abs(x)
@@ -123,7 +123,7 @@ fn unit<T: Real>(x: T) -> T {
 /// An elementwise function for which other devices have no operation: by way of the CPU.
 fn arc<F: Elementwise>(x: &Tensor, f: F) -> Result<Tensor> {
     cpu::float(F::NAME, x)?;
-    if x.device().is_cpu() {
+    if cpu::native(x) {
         return elementwise(x, f);
     }
     let wide = x.to_dtype(candle::DType::F32)?.to_device(&Device::Cpu)?;
@@ -244,7 +244,7 @@ impl Elementwise for ClampUnit {
 
 /// Clamps to [-1, 1] and passes the gradient through: for values that leave the interval by rounding.
 pub(crate) fn clamp_unit(x: &Tensor) -> Result<Tensor> {
-    if x.device().is_cpu() {
+    if cpu::native(x) {
         return elementwise(x, ClampUnit);
     }
     let clamped = x.detach().clamp(-1.0, 1.0)?;

@@ -61,7 +61,7 @@ pub fn scatter_add<I: Dim>(init: &Tensor, index: &Tensor, src: &Tensor, dim: I) 
             _ => candle::bail!("{SCATTER}: index {i} at element {at} is not below {places}"),
         }
     }
-    if !init.device().is_cpu() {
+    if !cpu::native(init) {
         return composed(init, index, src, dim);
     }
     let inner = init.dims()[dim + 1..].iter().product();

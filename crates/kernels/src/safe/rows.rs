@@ -1,7 +1,7 @@
 //! Rows: norms, sums of exponentials, maxima, softmax.
 
 use super::elementwise::composed_sqrt;
-use crate::cpu::Real;
+use crate::cpu::{self, Real};
 use crate::rows::{self, Kind, RowFn};
 use candle::shape::Dim;
 use candle::{D, Result, Tensor};
@@ -9,7 +9,7 @@ use candle::{D, Result, Tensor};
 /// A row function on the CPU, its composed form elsewhere.
 fn on_rows<F: RowFn>(x: &Tensor, composed: fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
     rows::check(F::NAME, x)?;
-    if x.device().is_cpu() {
+    if cpu::native(x) {
         rows::apply::<F>(x)
     } else {
         composed(x)

@@ -30,23 +30,6 @@ pub(crate) enum Finish<'a> {
     PRelu(&'a [f32], &'a [f32]),
 }
 
-/// Stores the first `count` lanes.
-///
-/// # Safety
-/// `out` is valid for `count` elements, or for a whole vector where there are as many.
-#[inline(always)]
-unsafe fn store<S: Simd>(simd: S, out: *mut f32, value: S::f32s, count: usize) {
-    // SAFETY: the caller's promise; masked lanes are not written.
-    unsafe {
-        if count >= S::F32_LANES {
-            out.cast::<S::f32s>().write_unaligned(value);
-        } else {
-            let mask = simd.mask_between_m32s(0, count as u32);
-            simd.mask_store_ptr_f32s(mask, out, value);
-        }
-    }
-}
-
 /// R pixels and N vectors of columns, in registers over the whole window.
 ///
 /// # Safety
@@ -83,30 +66,56 @@ unsafe fn tile<S: Simd, const R: usize, const N: usize>(
                 b = b.wrapping_add(b_row);
             }
         }
-        for n in 0..N {
-            let at = first + n * lanes;
-            let read = |from: &[f32]| {
-                debug_assert!(at + lanes <= from.len());
-                from.as_ptr().add(at).cast::<S::f32s>().read_unaligned()
-            };
-            let left = columns.saturating_sub(n * lanes);
+        // Loops this simple are unrolled, so that the sums never leave their registers: one body for all
+        // ways to finish has them stored at every step of the loop above.
+        let zero = simd.splat_f32s(0.0);
+        let read = |from: &[f32]| {
+            let from = from.as_ptr().add(first);
+            std::array::from_fn::<_, N, _>(|n| {
+                from.add(n * lanes).cast::<S::f32s>().read_unaligned()
+            })
+        };
+        if let Finish::Bias(bias) | Finish::Relu(bias) | Finish::PRelu(bias, _) = finish {
+            let bias = read(bias);
+            for row in &mut acc {
+                for (value, bias) in row.iter_mut().zip(bias) {
+                    *value = simd.add_f32s(*value, bias);
+                }
+            }
+        }
+        if let Finish::Relu(_) = finish {
+            for row in &mut acc {
+                for value in row {
+                    let low = simd.less_than_or_equal_f32s(*value, zero);
+                    *value = simd.select_f32s(low, zero, *value);
+                }
+            }
+        }
+        if let Finish::PRelu(_, slope) = finish {
+            let slope = read(slope);
+            for row in &mut acc {
+                for (value, slope) in row.iter_mut().zip(slope) {
+                    let low = simd.less_than_or_equal_f32s(*value, zero);
+                    *value = simd.select_f32s(low, simd.mul_f32s(*value, slope), *value);
+                }
+            }
+        }
+        if columns >= N * lanes {
             for (row, out) in acc.iter().zip(out) {
-                let zero = simd.splat_f32s(0.0);
-                let value = match finish {
-                    Finish::None => row[n],
-                    Finish::Bias(bias) => simd.add_f32s(row[n], read(bias)),
-                    Finish::Relu(bias) => {
-                        let z = simd.add_f32s(row[n], read(bias));
-                        let low = simd.less_than_or_equal_f32s(z, zero);
-                        simd.select_f32s(low, zero, z)
-                    }
-                    Finish::PRelu(bias, slope) => {
-                        let z = simd.add_f32s(row[n], read(bias));
-                        let low = simd.less_than_or_equal_f32s(z, zero);
-                        simd.select_f32s(low, simd.mul_f32s(z, read(slope)), z)
-                    }
-                };
-                store(simd, out.add(n * lanes), value, left);
+                for (n, value) in row.iter().enumerate() {
+                    out.add(n * lanes).cast::<S::f32s>().write_unaligned(*value);
+                }
+            }
+        } else {
+            let masks = std::array::from_fn::<_, N, _>(|n| {
+                let left = columns.saturating_sub(n * lanes).min(lanes);
+                simd.mask_between_m32s(0, left as u32)
+            });
+            for (row, out) in acc.iter().zip(out) {
+                for (n, (value, mask)) in row.iter().zip(masks).enumerate() {
+                    // Past the last column the mask is empty and the address is not used.
+                    simd.mask_store_ptr_f32s(mask, out.wrapping_add(n * lanes), *value);
+                }
             }
         }
     }
