@@ -26,11 +26,12 @@
 //! # fn main() -> candle::Result<()> {
 //! let parameters = VarMap::new();
 //! let vb = VarBuilder::from_varmap(&parameters, DType::F32, &Device::Cpu);
-//! let weight = vb.get((8, 3), "trunk.weight")?;
+//! let init = candle_nn::init::DEFAULT_KAIMING_NORMAL;
+//! let weight = vb.get_with_hints((8, 3), "trunk.weight", init)?;
 //! // A trunk for images of any size: the mean colour, through one layer.
 //! let trunk = |x: &Tensor, _train: bool| phiz_kernels::linear(&x.mean((2, 3))?, &weight, None);
 //!
-//! let config = SwavConfig { hidden: 16, dim: 4, prototypes: 6, ..SwavConfig::default() };
+//! let config = SwavConfig { hidden: 16, dim: 4, prototypes: 4, ..SwavConfig::default() };
 //! let swav = Swav::new(&config, 8, 5, vb.clone())?;
 //! // Two large and four small crops of five images, grouped by resolution.
 //! let large = Tensor::randn(0f32, 1., (2 * 5, 3, 16, 16), &Device::Cpu)?;
