@@ -19,6 +19,7 @@
 //! # Ok(()) }
 //! ```
 
+mod alarms;
 mod codes;
 mod config;
 mod factors;

@@ -290,6 +290,11 @@ impl Prepared {
             }
             phiz_train::Outcome::Finished => {
                 parameters.save(&out.join("model.safetensors"))?;
+                // Best effort: without the log the run is as good.
+                let log = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap_or_default();
+                for warning in super::alarms::warnings(&log) {
+                    observer.message(&warning);
+                }
                 Ok(DisentangleOutcome::Finished(Box::new(DisentangleRun {
                     folder: out.to_path_buf(),
                     config: config.clone(),
