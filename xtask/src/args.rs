@@ -82,7 +82,7 @@ pub struct EvalArgs {
     /// it, .csv with columns e0,e1,...; .parquet where built with that feature
     #[arg(long, value_name = "FILE")]
     pub embeddings: Option<PathBuf>,
-    /// A second file of the same samples: differences with intervals over identities
+    /// A second file of the same samples: differences with intervals over what --identity says
     #[arg(long, value_name = "FILE", requires = "embeddings")]
     pub against: Option<PathBuf>,
     /// Labels of an .npy file, integers (N) [default: X.labels.npy beside X.npy]
@@ -91,6 +91,13 @@ pub struct EvalArgs {
     /// Column of labels to judge by [default: labels, or the only one]
     #[arg(long, value_name = "COLUMN", requires = "embeddings")]
     pub label: Option<String>,
+    /// Column of identities, which intervals resample [default: identity where there is one, else the labels, or single
+    /// samples where labels are classes]
+    #[arg(long, value_name = "COLUMN", requires = "embeddings")]
+    pub identity: Option<String>,
+    /// Column of groups: figures for each of them and the gaps between them
+    #[arg(long, value_name = "COLUMN", requires = "embeddings")]
+    pub group: Option<String>,
     /// Similarity: cosine or euclid [default: cosine]
     #[arg(long, requires = "embeddings")]
     pub score: Option<String>,
@@ -107,7 +114,8 @@ pub struct EvalArgs {
     #[arg(long, value_name = "SPEC", conflicts_with = "embeddings")]
     pub data: Option<String>,
     /// Protocol to follow; may be repeated: verification-all-pairs, verification-pairs:FILE, lfw-strict:FILE,
-    /// lfw-insightface:FILE, lfw-facex-zoo:FILE, retrieval, clustering, classification, or a protocol FILE.toml
+    /// lfw-insightface:FILE, lfw-facex-zoo:FILE, retrieval, clustering, classification, regression, landmarks:FILE,
+    /// probes:FILE, disentanglement, or a protocol FILE.toml
     #[arg(long = "protocol", value_name = "NAME")]
     pub protocols: Vec<String>,
     /// Print one JSON object on standard output and nothing else there

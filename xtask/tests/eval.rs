@@ -183,7 +183,7 @@ fn each_fault_is_one_line() {
         "twice.csv",
         "id,e0,label\na,1,3\na,2,3\n",
         &["--protocol", "verification-pairs:pairs.csv"],
-        "two samples with one id, `a`",
+        "ids, row 1: the id `a` stands in row 0 already",
     );
     check("mine.toml", "name = 'x'\nkind = 'door'\n", &[], "mine.toml");
     fs::write(here.join("good.csv"), csv(20, 0.2)).unwrap();

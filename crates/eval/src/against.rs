@@ -5,15 +5,17 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::bootstrap::BootstrapConfig;
+use crate::columns::is_prediction;
 use crate::conditions::{Condition, admitted};
 use crate::delong::{DeLongTest, delong_test};
 use crate::embeddings::Embeddings;
 use crate::error::{Error, Result};
 use crate::paired::{PairClusters, PairedDifference, paired_mean_difference, paired_verification};
 use crate::pairs::{Pair, PairList};
-use crate::plan::{Plan, What, resolve};
+use crate::plan::{Plan, What, clusters, predictions, resolve};
 use crate::protocol::{EvaluateOptions, Protocol};
 use crate::retrieval::{QueryFigures, retrieve};
+use crate::task_protocols::{PredictedColumn, predicted_columns};
 use crate::verification::{MAX_BOOTSTRAP_PAIRS, score_pairs};
 
 /// Differences a - b of two runs by one protocol.
@@ -21,6 +23,8 @@ use crate::verification::{MAX_BOOTSTRAP_PAIRS, score_pairs};
 pub struct Comparison {
     /// The protocol's name.
     pub protocol: String,
+    /// What the intervals draw: the column of identities, else `label` or `sample`.
+    pub unit: String,
     /// Differences with an interval over identities, both runs resampled together.
     pub differences: BTreeMap<String, PairedDifference>,
     /// Differences of figures that the protocol gives without an interval.
@@ -33,8 +37,10 @@ pub struct Comparison {
 
 /// Compares two tables of the same samples in the same order by `protocol`.
 ///
-/// Verification over at most [`MAX_BOOTSTRAP_PAIRS`] pairs and retrieval give intervals over identities; other figures are
-/// subtracted only.
+/// Verification over at most [`MAX_BOOTSTRAP_PAIRS`] pairs, retrieval, the accuracy of classification and the errors of
+/// regression give intervals; other figures are subtracted only. Resamples draw the values of the column
+/// [`EvaluateOptions::cluster`], by default `identity`; without such a column the labels (for verification and retrieval)
+/// or single samples. [`Comparison::unit`] says which.
 ///
 /// # Errors
 /// When the tables differ in length, labels or ids, or the protocol is undefined on one of them.
@@ -48,8 +54,11 @@ pub fn compare(
     let plan_a = Plan::new(protocol, a, options)?;
     let plan_b = Plan::new(protocol, b, options)?;
     let bootstrap = plan_a.options.bootstrap.unwrap_or_default();
+    let drawn = clusters(a, &plan_a.options)?;
+    let units = drawn.map(|d| d.1);
     let mut out = Comparison {
         protocol: plan_a.name.clone(),
+        unit: drawn.map_or("label", |d| d.0).to_string(),
         differences: BTreeMap::new(),
         plain: BTreeMap::new(),
         delong: None,
@@ -63,24 +72,69 @@ pub fn compare(
                 None => None,
             };
             let labels = resolve(a, &plan_a.options.label).map(|l| l.1);
-            if let Some(pairs) = listed(list.as_ref(), labels.ok(), a.len(), conditions) {
+            if let Some(pairs) = listed(list.as_ref(), labels.ok(), units, a.len(), conditions) {
                 verification(&mut out, &plan_a, a, b, &pairs, &bootstrap)?;
                 return Ok(out);
             }
         }
         What::Retrieval { queries } => {
             let labels = resolve(a, &plan_a.options.label)?.1;
-            let mut config = plan_a.retrieval_config(queries.clone());
+            let mut config = plan_a.retrieval_config(a, queries.clone())?;
             config.bootstrap = None;
             let (x, y) = (retrieve(a, labels, &config)?, retrieve(b, labels, &config)?);
-            out.differences =
-                retrieval(&x.per_query, &y.per_query, &plan_a.options.ks, &bootstrap)?;
+            out.differences = retrieval(
+                &x.per_query,
+                &y.per_query,
+                units,
+                &plan_a.options.ks,
+                &bootstrap,
+            )?;
             return Ok(out);
+        }
+        What::Classification => {
+            let truth = resolve(a, &plan_a.options.label)?.1;
+            let right = |table: &Embeddings| -> Result<Vec<f64>> {
+                let predicted = predictions(table)?;
+                let both = predicted.iter().zip(truth);
+                Ok(both.map(|(p, t)| f64::from(p == t)).collect())
+            };
+            let found = paired_mean_difference(&right(a)?, &right(b)?, units, &bootstrap)?;
+            out.differences.insert("accuracy".into(), found);
+            drawn.map_or("sample", |d| d.0).clone_into(&mut out.unit);
+        }
+        What::Regression => {
+            let (ours, theirs) = (predicted_columns(a)?, predicted_columns(b)?);
+            for PredictedColumn {
+                name,
+                predicted,
+                truth,
+            } in &ours
+            {
+                let Some(other) = theirs.iter().find(|c| c.name == *name) else {
+                    continue;
+                };
+                let errors = |predicted: &[f64]| -> Vec<f64> {
+                    let both = predicted.iter().zip(truth);
+                    both.map(|(p, t)| (p - t).abs()).collect()
+                };
+                let (x, y) = (errors(predicted), errors(&other.predicted));
+                let found = paired_mean_difference(&x, &y, units, &bootstrap)?;
+                let called = if ours.len() == 1 {
+                    "mae".to_string()
+                } else {
+                    format!("mae[{name}]")
+                };
+                out.differences.insert(called, found);
+            }
+            drawn.map_or("sample", |d| d.0).clone_into(&mut out.unit);
         }
         _ => {}
     }
     let (x, y) = (plan_a.run(a)?, plan_b.run(b)?);
     for (name, value) in x.metrics {
+        if out.differences.contains_key(&name) {
+            continue;
+        }
         if let Some(other) = y.metrics.get(&name) {
             out.plain.insert(name, value - other);
         }
@@ -109,7 +163,7 @@ fn same_samples(a: &Embeddings, b: &Embeddings) -> Result<()> {
         .record(format!("row {row}")));
     }
     for (name, column) in a.all_labels() {
-        if name == "predictions" {
+        if is_prediction(name) {
             continue;
         }
         let Some(other) = b.all_labels().get(name) else {
@@ -128,16 +182,18 @@ fn same_samples(a: &Embeddings, b: &Embeddings) -> Result<()> {
 }
 
 /// The pairs with the clusters of their samples; `None` when there are too many to resample.
-fn listed(
+pub(crate) fn listed(
     list: Option<&PairList>,
     labels: Option<&[u32]>,
+    units: Option<&[u32]>,
     len: usize,
     conditions: &[Condition],
 ) -> Option<Vec<(Pair, PairClusters)>> {
-    let cluster = |i: usize| match labels {
-        Some(labels) => labels.get(i).copied().unwrap_or(0),
+    let of = |column: Option<&[u32]>, i: usize| match column {
+        Some(column) => column.get(i).copied().unwrap_or(0),
         None => i as u32,
     };
+    let cluster = |i: usize| of(units.or(labels), i);
     let entry = |pair: Pair| {
         let clusters = PairClusters {
             a: cluster(pair.a),
@@ -160,7 +216,7 @@ fn listed(
     let pairs = all.map(|(a, b)| Pair {
         a,
         b,
-        same: cluster(a) == cluster(b),
+        same: of(labels, a) == of(labels, b),
         fold: None,
     });
     Some(pairs.filter(taken).map(entry).collect())
@@ -189,10 +245,15 @@ type Figure = Box<dyn Fn(&QueryFigures) -> f64>;
 fn retrieval(
     a: &[QueryFigures],
     b: &[QueryFigures],
+    units: Option<&[u32]>,
     ks: &[usize],
     bootstrap: &BootstrapConfig,
 ) -> Result<BTreeMap<String, PairedDifference>> {
-    let clusters: Vec<u32> = a.iter().map(|q| q.label).collect();
+    let unit = |q: &QueryFigures| {
+        let drawn = units.and_then(|u| u.get(q.row as usize).copied());
+        drawn.unwrap_or(q.label)
+    };
+    let clusters: Vec<u32> = a.iter().map(unit).collect();
     let mut columns: Vec<(String, Figure)> = vec![
         (
             "precision@1".into(),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::embeddings::Embeddings;
+use crate::embeddings::{Embeddings, check_unique};
 use crate::error::{Error, Result};
 
 /// One entry.
@@ -37,6 +37,11 @@ impl Cell {
 /// Columns that are sample ids, in order of preference.
 const ID_COLUMNS: [&str; 6] = ["id", "path", "file", "filename", "image", "image_id"];
 
+/// Whether a column holds predictions of another.
+pub(crate) fn is_prediction(name: &str) -> bool {
+    name == "predictions" || name.starts_with("predicted.")
+}
+
 /// The columns `PREFIX0, PREFIX1, ...` (or from 1) of the longest run with one prefix, in order: the embedding.
 pub(crate) fn embedding_columns(names: &[String]) -> Result<Vec<usize>> {
     let mut seen = BTreeSet::new();
@@ -61,7 +66,12 @@ pub(crate) fn embedding_columns(names: &[String]) -> Result<Vec<usize>> {
             first <= 1 && run.keys().enumerate().all(|(i, &k)| k == first + i as u64)
         })
         .max_by_key(|run| run.len());
+    // A table of predictions alone is judged by them: they stand as its rows too.
+    let predicted: Vec<usize> = (0..names.len())
+        .filter(|&at| names.get(at).is_some_and(|name| is_prediction(name)))
+        .collect();
     best.map(|run| run.values().copied().collect())
+        .or((!predicted.is_empty()).then_some(predicted))
         .ok_or_else(|| {
             Error::missing(format!(
                 "no columns of an embedding (such as e0, e1, ...); the columns are: {:.200}",
@@ -82,7 +92,9 @@ pub(crate) fn attach(
     let has_labels = columns.iter().any(|c| c.0 == "labels");
     for (name, cells) in columns {
         if id.is_some_and(|id| name.eq_ignore_ascii_case(id)) {
-            table = table.with_ids(cells.into_iter().map(Cell::into_text).collect())?;
+            let ids: Vec<String> = cells.into_iter().map(Cell::into_text).collect();
+            check_unique(&ids)?;
+            table = table.with_ids(ids)?;
             continue;
         }
         let name = if name == "label" && !has_labels {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::columns::{Cell, attach, embedding_columns};
+use crate::columns::{Cell, attach, embedding_columns, is_prediction};
 use crate::embeddings::Embeddings;
 use crate::error::{Error, Result};
 use crate::files::read_bounded;
@@ -10,7 +10,8 @@ use crate::files::read_bounded;
 impl Embeddings {
     /// Reads a CSV file with a header. The embedding is the longest run of columns with one prefix and the numbers from 0
     /// or 1 (`e0,e1,...`); `id`, `path`, `file` or `image` holds sample ids; other columns of whole numbers are labels,
-    /// of other numbers factors, of text labels with names. A column `label` becomes `labels`.
+    /// of other numbers factors, of text labels with names. A column `label` becomes `labels`. A table of predictions
+    /// alone (`predicted.NAME` or `predictions`, no embedding) has those as its rows too.
     ///
     /// ```
     /// use phiz_eval::Embeddings;
@@ -51,8 +52,8 @@ impl Embeddings {
                 let names: Vec<String> = record.iter().map(String::from).collect();
                 let embedding = embedding_columns(&names).map_err(|e| e.record("line 1"))?;
                 others = (0..names.len())
-                    .filter(|c| !embedding.contains(c))
                     .filter_map(|c| Some((c, names.get(c)?.clone(), Vec::new())))
+                    .filter(|(c, name, _)| !embedding.contains(c) || is_prediction(name))
                     .collect();
                 header = Some((names, embedding));
                 continue;

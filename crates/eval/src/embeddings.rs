@@ -326,6 +326,20 @@ fn gather_rows<T: Clone>(values: &[T], width: usize, indices: &[usize]) -> Vec<T
     out
 }
 
+/// Finds the first id that is there twice.
+pub(crate) fn check_unique(ids: &[String]) -> Result<()> {
+    let mut seen = BTreeMap::new();
+    for (row, id) in ids.iter().enumerate() {
+        if let Some(first) = seen.insert(id, row) {
+            return Err(
+                Error::value(format!("the id `{id:.100}` stands in row {first} already"))
+                    .record(format!("ids, row {row}")),
+            );
+        }
+    }
+    Ok(())
+}
+
 /// Finds the first row that holds a NaN or an infinity.
 pub(crate) fn check_finite(values: &[f32], width: usize, name: &str) -> Result<()> {
     let bad = values

@@ -8,7 +8,8 @@
 //!   thresholds from elsewhere, conditions on pairs; [`Roc`] alone for scores that are there already;
 //! * [`verify_folds`]: LFW-style accuracy over folds by three named rule sets;
 //! * [`pool_templates`], [`verify_templates`], [`identify`]: IJB-B and IJB-C, 1:1 and 1:N;
-//! * [`retrieve`]: rank-1, R-precision, MAP, MAP@R, recall@k, CMC, per class; [`nearest`]: exact neighbours;
+//! * [`retrieve`]: rank-1, R-precision, MAP, MAP@R, recall@k, CMC, per class; [`nearest`]: exact neighbours
+//!   (feature `approximate`: nearly all of them by a graph);
 //! * [`kmeans`], [`compare_clusters`]: NMI, AMI, pairwise F;
 //! * [`Classification`]: accuracies, macro F1, confusion matrix, log-loss;
 //! * [`regression`], [`icc_3_1`]: MSE, MAE, RMSE, SAGR, PCC, CCC, ICC(3,1) of action units, valence and arousal;
@@ -21,7 +22,7 @@
 //! * [`disentanglement`]: MIG, DCI, SAP, FactorVAE, BetaVAE, modularity, explicitness, IRS, UDR, fairness;
 //! * [`BootstrapConfig`]: intervals over whole identities; [`mean_sd_ci95`]: over repeated runs;
 //! * [`paired_verification`], [`paired_mean_difference`], [`delong_test`]: is one run better than another?
-//! * [`Protocol`] and [`evaluate`]: all of these by name or from a TOML file ([`ProtocolFile`]), with a result that
+//! * [`Protocol`] and [`evaluate`]: these by name or from a TOML file ([`ProtocolFile`]), with a result that
 //!   serialises; [`compare`]: two runs on the same samples;
 //! * [`report`]: one HTML file that opens offline.
 //!
@@ -53,6 +54,8 @@
 
 mod against;
 mod all_pairs;
+#[cfg(feature = "approximate")]
+mod approximate;
 mod bootstrap;
 mod calibration;
 mod classification;
@@ -70,6 +73,7 @@ mod error;
 mod fairness;
 mod files;
 mod folds;
+mod groups;
 mod hardest;
 mod identification;
 mod kmeans;
@@ -103,6 +107,7 @@ mod shape3d;
 mod simd;
 mod stats;
 mod streams;
+mod task_protocols;
 
 mod template_files;
 mod template_protocol;
@@ -114,6 +119,8 @@ mod verification;
 pub mod conformance {}
 
 pub use against::{Comparison, compare};
+#[cfg(feature = "approximate")]
+pub use approximate::{Approximate, ApproximateConfig};
 pub use bootstrap::{
     BandPoint, BootstrapConfig, cluster_mean_interval, cluster_weights, percentile_interval,
 };

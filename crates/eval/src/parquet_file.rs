@@ -7,7 +7,7 @@ use std::path::Path;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 
-use crate::columns::{Cell, attach, embedding_columns};
+use crate::columns::{Cell, attach, embedding_columns, is_prediction};
 use crate::embeddings::Embeddings;
 use crate::error::{Error, Result};
 
@@ -106,7 +106,9 @@ impl Columns {
         let others = names
             .into_iter()
             .enumerate()
-            .filter(|(i, _)| !embedding.contains(i) && !lists.contains(i))
+            .filter(|(i, name)| {
+                !lists.contains(i) && (!embedding.contains(i) || is_prediction(name))
+            })
             .map(|(i, name)| (i, name, Vec::new()))
             .collect();
         Ok(Self {
@@ -160,7 +162,10 @@ fn real(field: &Field) -> Result<f32> {
         Field::Float(v) => *v,
         Field::Double(v) => *v as f32,
         Field::Float16(v) => v.to_f32(),
-        _ => return Err(Error::format("the embedding must be floats")),
+        Field::Int(v) => *v as f32,
+        Field::Long(v) => *v as f32,
+        Field::UInt(v) => *v as f32,
+        _ => return Err(Error::format("the embedding must be numbers")),
     })
 }
 

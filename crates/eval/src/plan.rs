@@ -13,16 +13,24 @@ use crate::conditions::{Condition, Relation};
 use crate::embeddings::Embeddings;
 use crate::error::{Error, Result};
 use crate::folds::{FoldRule, verify_folds};
+use crate::groups;
 use crate::kmeans::{KMeansConfig, kmeans};
 use crate::pairs::PairList;
 use crate::protocol::{Curves, EvaluateOptions, Evaluation, Protocol};
 use crate::protocol_file::{ConditionEntry, ProtocolFile, ProtocolKind, ThresholdEntry};
 use crate::retrieval::{Retrieval, RetrievalConfig, retrieve};
+use crate::task_protocols::{
+    LandmarkPlan, ProbePlan, landmark_plan, run_disentanglement, run_landmarks, run_probes,
+    run_regression,
+};
 use crate::template_protocol::{self, TemplatePlan};
 use crate::verification::{
     MAX_BOOTSTRAP_PAIRS, Verification, VerificationConfig, tar_name, too_few, verify_all_pairs,
     verify_pairs,
 };
+
+/// Seeds of the disentanglement figures.
+const SEEDS: u64 = 5;
 
 /// A protocol with everything it needs from files, ready for a table.
 pub(crate) struct Plan {
@@ -51,6 +59,13 @@ pub(crate) enum What {
     },
     Classification,
     Templates(TemplatePlan),
+    Regression,
+    Landmarks(LandmarkPlan),
+    Probes(ProbePlan),
+    Disentanglement {
+        factors: Option<Vec<String>>,
+        seeds: u64,
+    },
 }
 
 impl Plan {
@@ -77,6 +92,17 @@ impl Plan {
                 seed: 0,
             },
             Protocol::Classification => What::Classification,
+            Protocol::Regression => What::Regression,
+            Protocol::Landmarks(truth) => What::Landmarks(landmark_plan(truth, table.dim() / 2)),
+            Protocol::Probes(train) => What::Probes(ProbePlan {
+                train: train.clone(),
+                shots: Vec::new(),
+                seed: 0,
+            }),
+            Protocol::Disentanglement => What::Disentanglement {
+                factors: None,
+                seeds: SEEDS,
+            },
             Protocol::File(path) => {
                 let file = ProtocolFile::read(path)?;
                 return Self::from_file(&file, table, options).map_err(|e| e.at_if_nowhere(path));
@@ -100,6 +126,9 @@ impl Plan {
         }
         if let Some(cluster) = &file.cluster {
             options.cluster = Some(cluster.clone());
+        }
+        if let Some(group) = &file.group {
+            options.group = Some(group.clone());
         }
         options.score = file.score.unwrap_or(options.score);
         options.fars = file.fars.clone().unwrap_or(options.fars);
@@ -139,6 +168,34 @@ impl Plan {
             ProtocolKind::Templates | ProtocolKind::Identification => {
                 What::Templates(TemplatePlan::new(file)?)
             }
+            ProtocolKind::Regression => What::Regression,
+            ProtocolKind::Landmarks => {
+                let truth = file
+                    .truth
+                    .as_ref()
+                    .ok_or_else(|| needs("landmarks", "truth"))?;
+                let plan = landmark_plan(&file.path(truth), table.dim() / 2);
+                What::Landmarks(LandmarkPlan {
+                    normaliser: file.normaliser.unwrap_or(plan.normaliser),
+                    failure: file.failure.unwrap_or(plan.failure),
+                    ..plan
+                })
+            }
+            ProtocolKind::Probes => {
+                let train = file
+                    .train
+                    .as_ref()
+                    .ok_or_else(|| needs("probes", "train"))?;
+                What::Probes(ProbePlan {
+                    train: file.path(train),
+                    shots: file.shots.clone(),
+                    seed: file.seed,
+                })
+            }
+            ProtocolKind::Disentanglement => What::Disentanglement {
+                factors: file.factors.clone(),
+                seeds: file.seeds.unwrap_or(SEEDS),
+            },
         };
         Ok(Self {
             name: file.name.clone(),
@@ -148,6 +205,14 @@ impl Plan {
     }
 
     pub(crate) fn run(&self, table: &Embeddings) -> Result<Evaluation> {
+        let mut out = self.figures(table)?;
+        if let Some(group) = &self.options.group {
+            groups::add(&mut out, self, table, group)?;
+        }
+        Ok(out)
+    }
+
+    fn figures(&self, table: &Embeddings) -> Result<Evaluation> {
         let options = &self.options;
         let mut info = describe(&self.name, table, options);
         match &self.what {
@@ -204,7 +269,11 @@ impl Plan {
             }
             What::Retrieval { queries } => {
                 let (label, labels) = resolve(table, &options.label)?;
-                let result = retrieve(table, labels, &self.retrieval_config(queries.clone()))?;
+                let config = self.retrieval_config(table, queries.clone())?;
+                let result = retrieve(table, labels, &config)?;
+                if let Some((unit, _)) = clusters(table, options)? {
+                    name_unit(&mut info, unit);
+                }
                 info.insert("label".into(), json!(label));
                 info.insert("classes".into(), json!(distinct(labels)));
                 Ok(retrieval(info, result))
@@ -227,6 +296,12 @@ impl Plan {
             }
             What::Classification => classification(info, table, options),
             What::Templates(plan) => template_protocol::run(plan, info, table, options),
+            What::Regression => run_regression(info, table, options),
+            What::Landmarks(plan) => run_landmarks(plan, info, table, options),
+            What::Probes(plan) => run_probes(plan, info, table, options),
+            What::Disentanglement { factors, seeds } => {
+                run_disentanglement(factors.as_deref(), *seeds, info, table)
+            }
         }
     }
 
@@ -247,14 +322,19 @@ impl Plan {
         })
     }
 
-    pub(crate) fn retrieval_config(&self, queries: Option<Vec<usize>>) -> RetrievalConfig {
-        RetrievalConfig {
+    pub(crate) fn retrieval_config(
+        &self,
+        table: &Embeddings,
+        queries: Option<Vec<usize>>,
+    ) -> Result<RetrievalConfig> {
+        Ok(RetrievalConfig {
             score: self.options.score,
             ks: self.options.ks.clone(),
             bootstrap: self.options.bootstrap,
             queries,
+            clusters: clusters(table, &self.options)?.map(|c| c.1.to_vec()),
             ..Default::default()
-        }
+        })
     }
 }
 
@@ -390,12 +470,7 @@ fn classification(
     let result = if let Some(logits) = embeddings.logits() {
         Classification::from_logits(logits, labels, clusters, bootstrap)?
     } else {
-        let predicted = embeddings.labels("predictions").map_err(|_| {
-            Error::missing(
-                "classification needs `logits` (N, classes) or `predictions` (N) beside the embeddings",
-            )
-        })?;
-        Classification::from_predictions(predicted, labels, clusters, bootstrap)?
+        Classification::from_predictions(&predictions(embeddings)?, labels, clusters, bootstrap)?
     };
     info.remove("score");
     info.insert("label".into(), json!(label));
@@ -430,8 +505,34 @@ fn classification(
     })
 }
 
+/// Predicted classes: of the logits where there are any.
+pub(crate) fn predictions(table: &Embeddings) -> Result<Vec<u32>> {
+    if let Some(logits) = table.logits() {
+        let largest = |row: &[f32]| {
+            let best = row
+                .iter()
+                .enumerate()
+                .fold((0, f32::NEG_INFINITY), |best, (c, &v)| {
+                    if v > best.1 { (c, v) } else { best }
+                });
+            best.0 as u32
+        };
+        return Ok(logits
+            .values
+            .chunks_exact(logits.classes)
+            .map(largest)
+            .collect());
+    }
+    let predicted = table.labels("predictions").map_err(|_| {
+        Error::missing(
+            "classification needs `logits` (N, classes) or `predictions` (N) beside the embeddings",
+        )
+    })?;
+    Ok(predicted.to_vec())
+}
+
 /// The column that the bootstrap draws: the one that was asked for, else `identity` where there is one.
-fn clusters<'a>(
+pub(crate) fn clusters<'a>(
     embeddings: &'a Embeddings,
     options: &'a EvaluateOptions,
 ) -> Result<Option<(&'a str, &'a [u32])>> {
@@ -483,7 +584,7 @@ fn describe(name: &str, embeddings: &Embeddings, options: &EvaluateOptions) -> M
     info
 }
 
-fn name_unit(info: &mut Map<String, Value>, unit: &str) {
+pub(crate) fn name_unit(info: &mut Map<String, Value>, unit: &str) {
     if let Some(bootstrap) = info.get_mut("bootstrap").and_then(Value::as_object_mut) {
         bootstrap.insert("unit".into(), json!(unit));
     }

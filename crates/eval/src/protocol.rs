@@ -47,13 +47,23 @@ pub enum Protocol {
     Clustering,
     /// `classification`: predicted against true classes.
     Classification,
+    /// `regression`: columns `predicted.NAME` against `NAME`.
+    Regression,
+    /// `landmarks:FILE`: the rows are coordinates x, y, x, y, ...; the true ones are in the file. Divided by the distance
+    /// of the outer eye corners for 29, 68 and 98 points, else by the diagonal of the box (`box.width`, `box.height`
+    /// beside the truth); failures above 0.1. A protocol file says otherwise.
+    Landmarks(PathBuf),
+    /// `probes:FILE`: linear, perceptron and nearest-neighbour probes fitted to the table in the file, judged on this one.
+    Probes(PathBuf),
+    /// `disentanglement`: how the rows as codes follow the factors in the label columns (`factor.*` where there are any).
+    Disentanglement,
     /// `NAME.toml`: what a file says; see [`ProtocolFile`](crate::ProtocolFile).
     File(PathBuf),
 }
 
 impl Protocol {
     /// The names that are understood, for help texts.
-    pub const NAMES: [&'static str; 9] = [
+    pub const NAMES: [&'static str; 13] = [
         "verification-all-pairs",
         "verification-pairs:FILE",
         "lfw-strict:FILE",
@@ -62,6 +72,10 @@ impl Protocol {
         "retrieval",
         "clustering",
         "classification",
+        "regression",
+        "landmarks:FILE",
+        "probes:FILE",
+        "disentanglement",
         "FILE.toml",
     ];
 }
@@ -76,6 +90,10 @@ impl fmt::Display for Protocol {
             Self::Retrieval => f.write_str("retrieval"),
             Self::Clustering => f.write_str("clustering"),
             Self::Classification => f.write_str("classification"),
+            Self::Regression => f.write_str("regression"),
+            Self::Landmarks(path) => write!(f, "landmarks:{}", path.display()),
+            Self::Probes(path) => write!(f, "probes:{}", path.display()),
+            Self::Disentanglement => f.write_str("disentanglement"),
         }
     }
 }
@@ -91,11 +109,15 @@ impl FromStr for Protocol {
             ("verification-pairs", _) if !file.is_empty() => {
                 Ok(Self::VerificationPairs(file.into()))
             }
+            ("landmarks", _) if !file.is_empty() => Ok(Self::Landmarks(file.into())),
+            ("probes", _) if !file.is_empty() => Ok(Self::Probes(file.into())),
             _ if text.ends_with(".toml") => Ok(Self::File(text.into())),
             ("verification-all-pairs", _) if text == name => Ok(Self::VerificationAllPairs),
             ("retrieval", _) if text == name => Ok(Self::Retrieval),
             ("clustering", _) if text == name => Ok(Self::Clustering),
             ("classification", _) if text == name => Ok(Self::Classification),
+            ("regression", _) if text == name => Ok(Self::Regression),
+            ("disentanglement", _) if text == name => Ok(Self::Disentanglement),
             _ => Err(Error::usage(format!(
                 "unknown protocol `{text}`; known: {}",
                 Self::NAMES.join(", ")
@@ -109,10 +131,11 @@ impl FromStr for Protocol {
 pub struct EvaluateOptions {
     /// The label column to judge by. Default `labels`; when that is absent and there is only one column, that one.
     pub label: String,
-    /// The column whose values the bootstrap draws, for verification and classification (as a rule `identity`). Default
-    /// `None`: `identity` where there is such a column, else the values of `label` (verification) or samples
-    /// (classification). Retrieval draws the values of `label`.
+    /// The column whose values the bootstrap draws (as a rule `identity`). Default `None`: `identity` where there is such
+    /// a column, else the values of `label` (verification, retrieval) or samples (the others).
     pub cluster: Option<String>,
+    /// A column whose values are groups: figures for each of them and the gaps between them are added. Default `None`.
+    pub group: Option<String>,
     /// The similarity. Default cosine.
     pub score: Score,
     /// False accept rates. Default 1e-1, 1e-2, 1e-3, 1e-4.
@@ -131,6 +154,7 @@ impl Default for EvaluateOptions {
         Self {
             label: "labels".to_string(),
             cluster: None,
+            group: None,
             score: verification.score,
             fars: verification.fars,
             ks: RetrievalConfig::default().ks,
@@ -174,6 +198,8 @@ pub struct Curves {
     pub false_accepts: Vec<ScoredPair>,
     /// Cumulative match curve from rank 1.
     pub cmc: Vec<f64>,
+    /// Cumulative error curve of landmarks: (error, share of images at or below it).
+    pub ced: Vec<(f64, f64)>,
     /// Counts of true and predicted classes.
     pub confusion: Option<Confusion>,
     /// How honest the confidences are, for logits.
@@ -185,7 +211,7 @@ pub struct Curves {
 /// Judges `embeddings` by `protocol`.
 ///
 /// `classification` takes its predictions from the table: `logits` where there are any, otherwise an integer column
-/// `predictions`. What a protocol file says goes before `options`.
+/// `predictions`. What a protocol file says goes before `options`. With a group column, figures by group are added.
 ///
 /// # Errors
 /// When the table lacks what the protocol needs, or the metric is undefined on it (one class only, no genuine pair).

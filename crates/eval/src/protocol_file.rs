@@ -2,7 +2,8 @@
 //!
 //! ```toml
 //! name = "door-cross-pose"          # what the result is called
-//! kind = "verification"             # verification, folds, templates, identification, retrieval, clustering, classification
+//! kind = "verification"             # verification, folds, templates, identification, retrieval, clustering, classification,
+//!                                   # regression, landmarks, probes, disentanglement
 //! label = "identity"                # column of identities; default `labels`
 //! score = "cosine"                  # or euclid
 //! fars = [1e-1, 1e-3]
@@ -22,7 +23,9 @@
 //!
 //! Further keys: `rule` (strict, insightface, facex-zoo) for folds; `ks`, `queries` (rows drawn evenly) or
 //! `query = { column, value }` for retrieval; `clusters`, `seed` for clustering; a `[templates]` table with `index`,
-//! `pairs`, `detector`, `keep_norm`, `flip`, `galleries`, `probes`, `fpirs`, `ranks` for templates and identification.
+//! `pairs`, `detector`, `keep_norm`, `flip`, `galleries`, `probes`, `fpirs`, `ranks` for templates and identification;
+//! `truth`, `normaliser`, `failure` for landmarks; `train`, `shots`, `seed` for probes; `factors`, `seeds` for
+//! disentanglement; `cluster` and `group` for all that draw identities or have groups.
 
 use std::path::{Path, PathBuf};
 
@@ -33,6 +36,7 @@ use crate::embeddings::Embeddings;
 use crate::error::{Error, Result};
 use crate::files::read_bounded;
 use crate::folds::FoldRule;
+use crate::landmarks::Normaliser;
 use crate::score::Score;
 use crate::templates::Flip;
 
@@ -55,6 +59,14 @@ pub enum ProtocolKind {
     Clustering,
     /// Predicted against true classes.
     Classification,
+    /// Predicted against true numbers.
+    Regression,
+    /// Predicted against true points.
+    Landmarks,
+    /// Classifiers fitted to frozen features.
+    Probes,
+    /// Codes against factors.
+    Disentanglement,
 }
 
 /// A protocol read from TOML; see the text above for the keys.
@@ -67,8 +79,10 @@ pub struct ProtocolFile {
     pub kind: ProtocolKind,
     /// Column of identities.
     pub label: Option<String>,
-    /// Column whose values the bootstrap draws, for classification.
+    /// Column whose values the bootstrap draws.
     pub cluster: Option<String>,
+    /// Column whose values are groups.
+    pub group: Option<String>,
     /// The similarity.
     pub score: Option<Score>,
     /// False accept rates.
@@ -92,9 +106,24 @@ pub struct ProtocolFile {
     pub query: Option<QueryEntry>,
     /// Number of clusters; default as many as labels.
     pub clusters: Option<usize>,
-    /// Seed of the clustering.
+    /// Seed of the clustering or the probes.
     #[serde(default)]
     pub seed: u64,
+    /// True points.
+    pub truth: Option<PathBuf>,
+    /// What their errors are divided by.
+    pub normaliser: Option<Normaliser>,
+    /// Errors above this are failures; default 0.1.
+    pub failure: Option<f64>,
+    /// Table that probes are fitted to.
+    pub train: Option<PathBuf>,
+    /// Rows of each class for few-shot probes.
+    #[serde(default)]
+    pub shots: Vec<usize>,
+    /// Label columns that are factors.
+    pub factors: Option<Vec<String>>,
+    /// Seeds of the disentanglement figures; default 5.
+    pub seeds: Option<u64>,
     /// Templates.
     pub templates: Option<TemplatesEntry>,
     #[serde(skip)]

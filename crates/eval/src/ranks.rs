@@ -340,7 +340,7 @@ impl Ranking<'_, '_> {
                 for ((k, counts), total) in counts[..most].iter().enumerate().zip(counting.counts) {
                     let Count { sure, maybe } = counts[lane];
                     let near = if maybe > sure {
-                        counting.near(k, column.clone())
+                        counting.near(k, 0, column.clone())
                     } else {
                         0
                     };
@@ -382,24 +382,38 @@ impl Counting<'_> {
         }
         let mut counts = [Count::default(); FEW];
         count_row(row, &high[..few], &low[..few], &mut counts[..few]);
-        for ((k, &count), total) in counts[..few].iter().enumerate().zip(totals) {
+        let targets = counts[..few].iter().zip(self.levels).enumerate();
+        for ((k, (&count, &level)), total) in targets.zip(totals) {
             *total += count.sure;
             if count.maybe > count.sure {
-                *total += self.near(k, row.iter().copied());
+                // Levels near one target are few: find the parts that hold any first.
+                let (low, high) = (level - self.margin, level + self.margin);
+                for (i, part) in row.chunks(64).enumerate() {
+                    let holds = simd::run(
+                        #[inline(always)]
+                        || {
+                            part.iter()
+                                .fold(false, |any, &v| any | ((v >= low) & (v <= high)))
+                        },
+                    );
+                    if holds {
+                        *total += self.near(k, i * 64, part.iter().copied());
+                    }
+                }
             }
         }
     }
 
     /// Of `all` candidates those too near to target `k` to tell that f64 puts above it.
     #[inline(never)]
-    fn near(&self, k: usize, all: impl Iterator<Item = f32>) -> u32 {
+    fn near(&self, k: usize, skipped: usize, all: impl Iterator<Item = f32>) -> u32 {
         let (Some(&level), Some(exact)) = (self.levels.get(k), self.exact.get(k)) else {
             return 0;
         };
         let mut above = 0;
         for (i, v) in all.enumerate() {
             if v >= level - self.margin && v <= level + self.margin {
-                above += u32::from(self.before(self.first + i, exact));
+                above += u32::from(self.before(self.first + skipped + i, exact));
             }
         }
         above

@@ -20,8 +20,10 @@ pub struct RetrievalConfig {
     pub ks: Vec<usize>,
     /// Length of the cumulative match curve. Default 20.
     pub cmc: usize,
-    /// Intervals over the identities of the queries (the gallery stays); `None` leaves them out.
+    /// Intervals over the identities of the queries (the gallery stays), see `clusters`; `None` leaves them out.
     pub bootstrap: Option<BootstrapConfig>,
+    /// What the bootstrap draws, one value for each row of the table. Default `None`: the labels.
+    pub clusters: Option<Vec<u32>>,
     /// Rows that are queries; the gallery is the whole table all the same. Default `None`: all of them.
     pub queries: Option<Vec<usize>>,
 }
@@ -33,6 +35,7 @@ impl Default for RetrievalConfig {
             ks: vec![1, 5, 10],
             cmc: 20,
             bootstrap: Some(BootstrapConfig::default()),
+            clusters: None,
             queries: None,
         }
     }
@@ -154,6 +157,12 @@ pub fn retrieve(
             labels.len()
         )));
     }
+    if let Some(clusters) = config.clusters.as_ref().filter(|c| c.len() != n) {
+        return Err(Error::shape(format!(
+            "{} clusters for {n} embeddings",
+            clusters.len()
+        )));
+    }
     let (codes, identities) = dense_codes(labels);
     let mut sizes = vec![0usize; identities];
     for &code in &codes {
@@ -212,7 +221,11 @@ pub fn retrieve(
     }
     let per_class = by_class(&found);
     let queries = found;
-    let clusters: Vec<u32> = queries.iter().map(|q| q.label).collect();
+    let drawn = config.clusters.as_deref().unwrap_or(labels);
+    let clusters: Vec<u32> = queries
+        .iter()
+        .filter_map(|q| drawn.get(q.row as usize).copied())
+        .collect();
 
     let count = queries.len() as f64;
     let columns: Vec<(String, Vec<f64>)> = {
@@ -343,6 +356,7 @@ mod tests {
             ks: vec![1, 2],
             cmc: 4,
             bootstrap: None,
+            clusters: None,
             queries: None,
         };
         let r = retrieve(&table, &labels, &config).unwrap();

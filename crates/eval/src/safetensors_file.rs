@@ -14,7 +14,7 @@ use safetensors::{Dtype, serialize};
 use serde::{Deserialize, Serialize};
 
 use crate::elements::{Element, to_f32, to_u32};
-use crate::embeddings::Embeddings;
+use crate::embeddings::{Embeddings, check_unique};
 use crate::error::{Error, Result};
 use crate::files::{read_bounded, write_atomically};
 use crate::mapped::{MappedFloats, Values, map_file};
@@ -117,6 +117,7 @@ impl Embeddings {
                 Error::format(format!("not the JSON it should be: {e}")).record("metadata `phiz`")
             })?;
             if !strings.ids.is_empty() {
+                check_unique(&strings.ids)?;
                 table = table.with_ids(strings.ids)?;
             }
             for (label, names) in strings.names {

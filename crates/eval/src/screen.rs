@@ -65,7 +65,7 @@ impl<'a, 's> Screen<'a, 's> {
                     let first = i * BLOCK * PANEL;
                     let rows = (BLOCK * PANEL).min(side.len() - first);
                     lay_out(rows, side.dim(), PANEL, laid, |r, to| {
-                        out.fill(first + r, to)
+                        out.fill(first + r, to);
                     });
                     part.copy_from_slice(laid);
                 });
@@ -115,7 +115,7 @@ impl<'a, 's> Screen<'a, 's> {
         }
         let mut out = Vec::new();
         lay_out(places.len(), dim, PANEL, &mut out, |i, to| {
-            self.fill(places.start + i, to)
+            self.fill(places.start + i, to);
         });
         Cow::Owned(out)
     }

@@ -380,7 +380,11 @@ impl Verdict {
             let _ = writeln!(text, "  {name:<22} undefined: {reason}");
         }
         for comparison in &self.comparisons {
-            let _ = writeln!(text, "difference, {}", comparison.protocol);
+            let _ = writeln!(
+                text,
+                "difference, {} (resampled by {})",
+                comparison.protocol, comparison.unit
+            );
             for (name, found) in &comparison.differences {
                 let difference = found.difference;
                 let _ = match found.interval {

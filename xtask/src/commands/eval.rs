@@ -124,6 +124,8 @@ fn options(args: &EvalArgs) -> Result<EvaluateOptions> {
     if let Some(label) = &args.label {
         options.label.clone_from(label);
     }
+    options.cluster.clone_from(&args.identity);
+    options.group.clone_from(&args.group);
     if let Some(score) = &args.score {
         options.score = score.parse()?;
     }

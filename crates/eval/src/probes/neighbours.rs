@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use nalgebra::{DMatrix, DMatrixView};
 use rayon::prelude::*;
+use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::rows::{Rows, check_labels};
@@ -16,7 +17,7 @@ use crate::rows::{Rows, check_labels};
 const BLOCK: usize = 64;
 
 /// How to vote.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct NeighbourConfig {
     /// Neighbours that vote; fewer when there are fewer rows. Default 20.
     pub k: usize,

@@ -174,6 +174,18 @@ impl Report {
             let svg = charts::cmc(&self.next_id(), &curves.cmc);
             self.section("Cumulative match", false, svg);
         }
+        if curves.ced.len() > 1 {
+            let threshold = evaluation.protocol.get("failure_threshold");
+            let series = Series {
+                name: "this run".into(),
+                points: curves.ced.clone(),
+            };
+            self.ced(
+                "Cumulative error",
+                &[series],
+                threshold.and_then(serde_json::Value::as_f64),
+            );
+        }
         if let Some(confusion) = &curves.confusion {
             self.confusion("Confusion matrix", confusion, &curves.class_names);
         }
