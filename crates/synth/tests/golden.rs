@@ -3,6 +3,8 @@
 //! `PHIZ_WRITE_GOLDEN=1 cargo test --release -p phiz-synth --test golden` writes the file anew, for when faces are
 //! meant to change.
 
+#![allow(clippy::unwrap_used)] // Helpers of a test may fail like the test itself.
+
 use std::fmt::Write as _;
 use std::path::Path;
 
