@@ -1,9 +1,9 @@
-//! Measures the time to draw a face on one core, for several sizes.
+//! Measures the time to draw a face on one core, for several sizes, and how many a second come with all labels.
 #![allow(clippy::print_stdout)] // A program for people: the figures are its output.
 
 use std::time::Instant;
 
-use phiz_synth::{SynthConfig, render};
+use phiz_synth::{SynthConfig, annotate, head_mesh, render, segment};
 
 fn main() -> Result<(), phiz_synth::Error> {
     for size in [24, 48, 64, 112, 224] {
@@ -23,6 +23,34 @@ fn main() -> Result<(), phiz_synth::Error> {
             best = best.min(start.elapsed().as_secs_f64() / config.len() as f64);
         }
         println!("{size} x {size}: {:.3} ms a face", 1e3 * best);
+    }
+    let config = SynthConfig::default();
+    let start = Instant::now();
+    for index in 0..config.len() {
+        std::hint::black_box(annotate(&config, index)?);
+    }
+    let each = start.elapsed().as_secs_f64() / config.len() as f64;
+    println!("labels without drawing: {:.3} ms a face", 1e3 * each);
+    // Picture, labels, mesh and label image, on several threads.
+    for size in [64, 224] {
+        let config = SynthConfig { size, ..config };
+        for threads in [1, 2] {
+            let count = if size < 100 { 400 } else { 80 };
+            let start = Instant::now();
+            std::thread::scope(|scope| {
+                for thread in 0..threads {
+                    scope.spawn(move || {
+                        for index in (thread..count).step_by(threads) {
+                            std::hint::black_box(render(&config, index).ok());
+                            std::hint::black_box(head_mesh(&config, index).ok());
+                            std::hint::black_box(segment(&config, index).ok());
+                        }
+                    });
+                }
+            });
+            let rate = count as f64 / start.elapsed().as_secs_f64();
+            println!("{size} x {size} with all labels, {threads} threads: {rate:.0} a second");
+        }
     }
     Ok(())
 }

@@ -19,6 +19,10 @@ use crate::template::{self, HEAD_COLUMNS, HEAD_ROWS};
 /// Number of action units with an intensity; their numbers are [`Actions::UNITS`].
 pub const ACTION_UNITS: usize = Actions::UNITS.len();
 
+/// Radius of an eyeball, face units (about 12 mm), and height of a resting pupil over the line of the corners.
+const BALL: f32 = 0.11;
+const REST: f32 = 0.006;
+
 /// Where the head is and how it is turned.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pose {
@@ -88,6 +92,11 @@ pub struct Annotations {
     pub five: [[f32; 2]; 5],
     /// Visibility of `five`, as for the 68 points.
     pub five_visible: [bool; 5],
+    /// Directions of the gaze of the eye on the left of the image and of the one on the right, unit vectors in the
+    /// camera frame (away from the face, so that z is negative when it looks at the viewer).
+    pub gaze: [[f32; 3]; 2],
+    /// Centres of the eyeballs, left and right of the image, in the canonical frame.
+    pub eyeballs: [[f32; 3]; 2],
     /// Rotation and place of the head.
     pub pose: Pose,
     /// The camera.
@@ -208,6 +217,24 @@ pub(crate) fn labels(factors: &Factors, rig: &Rig, view: &View, size: usize) -> 
     let landmarks = on_camera.map(|p| camera.project(p));
     let five_spots = landmarks::five(rig).map(|(x, y)| Spot::Face { x, y });
     let five = five_spots.map(|spot| geometry::place(rig, spot));
+    // The pupil lies on a ball behind the lids; at rest it looks straight ahead.
+    let ahead = |side: f32| {
+        let (x, y) = rig.eye.chart(side, 0.0, REST);
+        let at = geometry::place(rig, Spot::Face { x, y });
+        [at[0], at[1], at[2] - BALL]
+    };
+    let eyeballs = [ahead(-1.0), ahead(1.0)];
+    let gaze = [-1.0f32, 1.0].map(|side| {
+        let (dx, dy) = (rig.eye.gaze.0, rig.eye.gaze.1 - REST);
+        let (st, ct) = rig.eye.tilt;
+        // Out of the eye's own axes, which are mirrored on the left.
+        let (u, v) = (side * dx, dy);
+        let (x, y) = (side * (u * ct - v * st) / BALL, (v * ct + u * st) / BALL);
+        let [x, y] = [x, y].map(|d| d.clamp(-0.7, 0.7));
+        let z = (1.0 - x * x - y * y).max(0.0).sqrt();
+        let r = &pose.rotation;
+        [0, 1, 2].map(|k| r[k][0] * x + r[k][1] * y + r[k][2] * z)
+    });
     let (valence, arousal) = affect(&factors.actions);
 
     let mut bounding_box = [f32::MAX, f32::MAX, f32::MIN, f32::MIN];
@@ -233,6 +260,8 @@ pub(crate) fn labels(factors: &Factors, rig: &Rig, view: &View, size: usize) -> 
         landmarks_canonical: canonical,
         five: five.map(|p| camera.project(pose.to_camera(p))),
         five_visible: five_spots.map(|spot| geometry::sees(rig, spot, eye)),
+        gaze,
+        eyeballs,
         pose,
         camera,
         action_units: factors

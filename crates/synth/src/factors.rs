@@ -529,6 +529,7 @@ impl Factors {
     pub(crate) fn list_worn(&self, out: &mut Vec<(&'static str, f32)>) {
         self.makeup.list(out);
         self.disguise.list(out);
+        self.occluder.list(out);
     }
 
     /// Brings glasses and the class of disguise to agree after a factor was changed.

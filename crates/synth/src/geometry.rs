@@ -200,7 +200,12 @@ pub(crate) fn sees(rig: &Rig, spot: Spot, eye: V3) -> bool {
             return false;
         }
     }
-    let start = [x, y, d * flatten(cosine(rig, x, y)) + relief(rig, x, y)];
+    let c = cosine(rig, x, y);
+    let start = [
+        x,
+        y,
+        d * flatten(c) + relief(rig, x, y) * step(0.0, 0.45, c),
+    ];
     (1..=16).all(|k| {
         let k = k as f32;
         let t = 0.025 * k + 0.0015 * k * k;

@@ -6,6 +6,7 @@ use crate::factors::{Factors, factors};
 use crate::geometry::{self, Material, Mesh};
 use crate::glasses;
 use crate::image::Image;
+use crate::occluder::Occluding;
 use crate::raster::{Buffer, Camera, Sample};
 use crate::rig::Rig;
 use crate::stage;
@@ -78,6 +79,16 @@ pub fn segment_factors(factors: &Factors, size: usize) -> Result<Image, Error> {
                 if alpha > 0.04 {
                     *pixel = 15;
                 }
+            }
+        }
+    }
+    if let Some(thing) = Occluding::new(factors, [0.0, 0.0, 1.0]) {
+        let unit = 1.0 / size as f32;
+        for (at, pixel) in pixels.iter_mut().enumerate() {
+            let (u, v) = (at % size, at / size);
+            let (_, alpha) = thing.at((u as f32 + 0.5) * unit, (v as f32 + 0.5) * unit, unit);
+            if alpha > 0.5 {
+                *pixel = 19;
             }
         }
     }

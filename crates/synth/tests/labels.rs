@@ -382,3 +382,29 @@ fn a_closed_eye_shows_no_white() {
         assert!(at(&shut.image) > at(&open.image) + 60);
     }
 }
+
+#[test]
+fn the_gaze_turns_with_eyes_and_head() {
+    let of = |gaze_x: f32, gaze_y: f32, yaw: f32| {
+        let mut face = Factors::default();
+        (face.scene.gaze_x, face.scene.gaze_y, face.scene.yaw) = (gaze_x, gaze_y, yaw);
+        annotate_factors(&face, 64).unwrap()
+    };
+    for [x, y, z] in of(0.0, 0.0, 0.0).gaze {
+        assert!(x.abs() < 1e-3 && y.abs() < 1e-3 && z < -0.99);
+    }
+    for [x, y, z] in of(0.5, 0.4, 0.0).gaze {
+        assert!(x > 0.2 && y < -0.1 && z < 0.0);
+        assert!((x * x + y * y + z * z - 1.0).abs() < 1e-5);
+    }
+    // Turned head, straight eyes: the gaze has the head's angle.
+    for [x, _, z] in of(0.0, 0.0, 30.0).gaze {
+        assert!((x + 0.577 * z).abs() < 0.01);
+    }
+    // The eyeballs lie behind the pupils.
+    let labels = of(0.0, 0.0, 0.0);
+    for (ball, pupil) in labels.eyeballs.iter().zip(labels.five) {
+        let [u, v] = labels.camera.project(labels.pose.to_camera(*ball));
+        assert!((u - pupil[0]).abs() < 0.6 && (v - pupil[1]).abs() < 0.6);
+    }
+}

@@ -156,6 +156,8 @@ fn what_is_worn_is_its_own_part() {
         ("mask", "mask"),
         ("scarf", "scarf"),
         ("hat", "hat"),
+        ("hand", "occluder"),
+        ("object", "occluder"),
     ] {
         assert_eq!(count(&face, part), 0);
         let mut worn = face;
