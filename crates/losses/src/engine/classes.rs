@@ -91,7 +91,8 @@ impl<T: Real> Dense<T> {
             rest_dx = others_dx;
             jobs.push((range.clone(), mine, mine_dx));
         }
-        let done: Vec<Vec<NearPair<T>>> = jobs
+        let whole = rows.len() == this.n;
+        let (done, own): (Vec<Vec<NearPair<T>>>, Vec<Vec<T>>) = jobs
             .into_par_iter()
             .map(|(range, w, dx)| {
                 this.values_of(range.clone(), w);
@@ -103,23 +104,31 @@ impl<T: Real> Dense<T> {
                     values: w,
                     grads: &mut grads,
                 });
-                let mut near = Vec::new();
+                let (mut near, mut own) = (Vec::new(), Vec::new());
                 match &this.backing {
                     Backing::Embedded(source) if carried => {
-                        let own: Vec<T> = w
+                        own = w
                             .chunks_exact_mut(m)
                             .zip(grads.chunks_exact(m))
                             .enumerate()
                             .map(|(k, (w, g))| source.convert(range.start + k, w, g, &mut near))
                             .collect();
-                        source.pull_rows(range, w, &own, dx);
+                        if !(whole && source.merges()) {
+                            source.pull_rows(range, w, &own, dx);
+                        }
                     }
                     _ => w.copy_from_slice(&grads),
                 }
-                near
+                (near, own)
             })
-            .collect();
+            .unzip();
         match &this.backing {
+            Backing::Embedded(source) if carried && whole && source.merges() => {
+                source.pull_own(&w, &own.concat(), &mut dx);
+                for near in &done {
+                    source.pull_near(near, &mut dx, None);
+                }
+            }
             Backing::Embedded(source) if carried => {
                 dx.par_chunks_mut(TILE * d).enumerate().for_each(|(t, dx)| {
                     let cols = t * TILE..t * TILE + dx.len() / d;

@@ -243,16 +243,27 @@ impl<T: Real> Dense<T> {
             if let (Backing::Embedded(source), Some(dx)) = (&this.backing, dx) {
                 source.pull_rows(start..start + count, w, &own, dx);
             }
-            near
+            (near, own)
         };
         match &this.backing {
+            Backing::Embedded(source) if source.merges() && rows.len() == this.n => {
+                let (near, own): (Vec<Vec<NearPair<T>>>, Vec<Vec<T>>) = part
+                    .par_chunks_mut(TILE * m)
+                    .enumerate()
+                    .map(|(t, w)| tile(t, w, None))
+                    .unzip();
+                source.pull_own(part, &own.concat(), &mut dx);
+                for near in &near {
+                    source.pull_near(near, &mut dx, None);
+                }
+            }
             Backing::Embedded(source) => {
                 let d = source.x.d;
                 let near: Vec<Vec<NearPair<T>>> = part
                     .par_chunks_mut(TILE * m)
                     .zip(dx[rows.start * d..rows.end * d].par_chunks_mut(TILE * d))
                     .enumerate()
-                    .map(|(t, (w, dx))| tile(t, w, Some(dx)))
+                    .map(|(t, (w, dx))| tile(t, w, Some(dx)).0)
                     .collect();
                 let columns = if source.is_own() { &mut dx } else { &mut dy };
                 columns

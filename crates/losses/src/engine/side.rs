@@ -52,10 +52,15 @@ impl<T: Real> Side<T> {
                 let length = norm(row, p);
                 if length > T::ZERO {
                     *inv = T::ONE / length;
-                    for v in row.iter_mut() {
-                        // Not times the reciprocal, which overflows for the smallest norms.
-                        *v /= length;
-                    }
+                    // Not times the reciprocal, which overflows for the smallest norms.
+                    simd::run(
+                        #[inline(always)]
+                        || {
+                            for v in row.iter_mut() {
+                                *v /= length;
+                            }
+                        },
+                    );
                 }
             }
         }
@@ -136,6 +141,12 @@ impl<T: Real> Side<T> {
 
 /// The p-norm.
 fn norm<T: Real>(x: &[T], p: f64) -> T {
+    if p == 2.0 {
+        let sum = simd::dot(x, x);
+        if (T::from_f64(1e-25)..T::from_f64(1e25)).contains(&sum) {
+            return sum.sqrt();
+        }
+    }
     // Scaled by the largest element, so that no square overflows or vanishes.
     let top = x.iter().fold(T::ZERO, |m, v| m.larger(v.abs()));
     if top == T::ZERO || p.is_infinite() {

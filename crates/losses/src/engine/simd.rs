@@ -20,7 +20,22 @@ pub(crate) fn run<R>(f: impl FnMut() -> R) -> R {
 }
 
 /// Independent partial results of a reduction.
-const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
+
+/// Joins the partial results pair by pair.
+#[inline(always)]
+pub(crate) fn tree<T: Real>(acc: [T; LANES], join: impl Fn(T, T) -> T) -> T {
+    // Through memory: the compiler would otherwise choose the vectors of the loop before it by the narrow ends of this tree.
+    let mut acc = std::hint::black_box(acc);
+    let mut width = LANES / 2;
+    while width > 0 {
+        for l in 0..width {
+            acc[l] = join(acc[l], acc[l + width]);
+        }
+        width /= 2;
+    }
+    acc[0]
+}
 
 /// `sum_i f(x_i)`, for loops that already run inside [`run`].
 #[inline(always)]
@@ -35,15 +50,7 @@ pub(crate) fn fold_sum<T: Real>(x: &[T], f: impl Fn(T) -> T) -> T {
     for (a, &v) in acc.iter_mut().zip(rest) {
         *a += f(v);
     }
-    let mut width = LANES / 2;
-    while width > 0 {
-        let (low, high) = acc.split_at_mut(width);
-        for (a, b) in low.iter_mut().zip(high) {
-            *a += *b;
-        }
-        width /= 2;
-    }
-    acc[0]
+    tree(acc, |a, b| a + b)
 }
 
 /// Replaces each `x_i` and adds up what `f` returns beside it.
@@ -63,15 +70,7 @@ pub(crate) fn map_sum<T: Real>(x: &mut [T], f: impl Fn(T) -> (T, T)) -> T {
         *v = value;
         *a += term;
     }
-    let mut width = LANES / 2;
-    while width > 0 {
-        let (low, high) = acc.split_at_mut(width);
-        for (a, b) in low.iter_mut().zip(high) {
-            *a += *b;
-        }
-        width /= 2;
-    }
-    acc[0]
+    tree(acc, |a, b| a + b)
 }
 
 /// The sum of a slice.
@@ -103,7 +102,7 @@ pub(crate) fn dot_inline<T: Real>(x: &[T], y: &[T]) -> T {
     for ((c, &a), &b) in acc.iter_mut().zip(xr).zip(yr) {
         *c += a * b;
     }
-    acc.iter().fold(T::ZERO, |s, &v| s + v)
+    tree(acc, |a, b| a + b)
 }
 
 /// The sum of squared differences.
@@ -121,7 +120,7 @@ pub(crate) fn distance_inline<T: Real>(x: &[T], y: &[T]) -> T {
     for ((c, &a), &b) in acc.iter_mut().zip(xr).zip(yr) {
         *c += (a - b) * (a - b);
     }
-    acc.iter().fold(T::ZERO, |s, &v| s + v)
+    tree(acc, |a, b| a + b)
 }
 
 /// The sum of products.
@@ -171,7 +170,7 @@ pub(crate) fn max<T: Real>(x: &[T]) -> T {
             for (a, &v) in acc.iter_mut().zip(rest) {
                 *a = a.larger(v);
             }
-            acc.into_iter().fold(T::NEG_INFINITY, T::larger)
+            tree(acc, T::larger)
         },
     )
 }
@@ -191,7 +190,7 @@ pub(crate) fn min<T: Real>(x: &[T]) -> T {
             for (a, &v) in acc.iter_mut().zip(rest) {
                 *a = a.smaller(v);
             }
-            acc.into_iter().fold(T::INFINITY, T::smaller)
+            tree(acc, T::smaller)
         },
     )
 }
@@ -205,7 +204,7 @@ pub(crate) fn exp_in_place<T: Real>(x: &mut [T], c: T, top: T) -> T {
                 x,
                 #[inline(always)]
                 |v| {
-                    let e = (c * v - top).exp();
+                    let e = (c * v - top).exp_below();
                     (e, e)
                 },
             )
@@ -240,7 +239,7 @@ pub(crate) fn log_sum_exp<T: Real>(x: &[T], c: T) -> T {
             fold_sum(
                 x,
                 #[inline(always)]
-                |v| (c * v - top).exp(),
+                |v| (c * v - top).exp_below(),
             )
         },
     );
@@ -250,7 +249,7 @@ pub(crate) fn log_sum_exp<T: Real>(x: &[T], c: T) -> T {
 /// `(log(1 + e^z), 1 / (1 + e^-z))`.
 #[inline(always)]
 pub(crate) fn softplus<T: Real>(z: T) -> (T, T) {
-    let e = (-z.abs()).exp();
+    let e = (-z.abs()).exp_below();
     let value = z.larger(T::ZERO) + e.ln_1p_unit();
     let s = T::ONE / (T::ONE + e);
     (value, if z > T::ZERO { s } else { e * s })

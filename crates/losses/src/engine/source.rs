@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::product::{Mat, product};
 use super::real::Real;
 use super::side::{Side, signum};
-use super::simd;
+use super::simd::{self, LANES};
 use crate::distance::{Measure, MeasureKind};
 
 /// Rows of one tile: the unit of parallel work, whatever the number of threads.
@@ -65,6 +65,11 @@ impl<T: Real> Source<T> {
         self.euclidean() || !matches!(self.measure.kind, MeasureKind::Lp(_))
     }
 
+    /// Whether [`Self::pull_own`] can do the work of both other ways back.
+    pub(crate) fn merges(&self) -> bool {
+        self.is_own() && self.gram()
+    }
+
     /// The gradient along a row itself vanishes in the way back through the normalisation.
     fn radial(&self) -> bool {
         !(self.euclidean() && self.measure.normalize)
@@ -113,32 +118,25 @@ impl<T: Real> Source<T> {
                 }
             }
             _ => {
-                let (u, sq) = (self.x.sq[i], &self.y().sq);
-                let limit = T::from_f64(CANCELLED);
-                const CHUNK: usize = 64;
-                for (c, (line, sq)) in line.chunks_mut(CHUNK).zip(sq.chunks(CHUNK)).enumerate() {
-                    let two = T::from_f64(2.0);
-                    let lost = simd::run(
-                        #[inline(always)]
-                        || {
-                            let mut lost = T::ZERO;
-                            for (v, &s) in line.iter_mut().zip(sq) {
-                                let e = (u + s) - two * *v;
-                                lost =
-                                    lost.larger(if e < limit * (u + s) { T::ONE } else { T::ZERO });
-                                *v = e;
+                let (u, y) = (self.x.sq[i], self.y());
+                let (x, limit) = (self.x.row(i), T::from_f64(CANCELLED));
+                simd::run(
+                    #[inline(always)]
+                    || {
+                        for (c, (line, sq)) in
+                            line.chunks_mut(CHUNK).zip(y.sq.chunks(CHUNK)).enumerate()
+                        {
+                            if !expand(line, sq, u, limit) {
+                                continue;
                             }
-                            lost
-                        },
-                    );
-                    if lost > T::ZERO {
-                        for (k, (v, &s)) in line.iter_mut().zip(sq).enumerate() {
-                            if *v < limit * (u + s) {
-                                *v = distance(self.x.row(i), self.y().row(c * CHUNK + k));
+                            for (k, (v, &s)) in line.iter_mut().zip(sq).enumerate() {
+                                if *v < limit * (u + s) {
+                                    *v = simd::distance_inline(x, y.row(c * CHUNK + k));
+                                }
                             }
                         }
-                    }
-                }
+                    },
+                );
                 self.finish_row(u, line);
             }
         }
@@ -266,7 +264,6 @@ impl<T: Real> Source<T> {
         g: &[T],
         near: &mut Vec<NearPair<T>>,
     ) -> T {
-        let u = self.x.sq[i];
         if self.measure.kind == MeasureKind::Dot {
             values.copy_from_slice(g);
             return T::ZERO;
@@ -278,46 +275,68 @@ impl<T: Real> Source<T> {
             }
             return own;
         }
-        if self.euclidean() && self.measure.power == 1.0 {
-            let limit = T::from_f64(NEAR) * (u + u);
-            const CHUNK: usize = 64;
-            for (c, (values, g)) in values.chunks_mut(CHUNK).zip(g.chunks(CHUNK)).enumerate() {
-                let least = simd::min(values);
-                if least * least <= limit {
-                    for (k, (v, &g)) in values.iter_mut().zip(g).enumerate() {
-                        let d = *v;
-                        if d * d <= limit {
-                            *v = T::ZERO;
-                            if g != T::ZERO && d > T::ZERO {
-                                near.push((i as u32, (c * CHUNK + k) as u32, g / d));
+        let u = self.x.sq[i];
+        match (self.measure.kind, self.measure.power) {
+            (MeasureKind::Lp(_), 1.0) => {
+                let limit = T::from_f64(NEAR) * (u + u);
+                simd::run(
+                    #[inline(always)]
+                    || {
+                        let chunks = values.chunks_mut(CHUNK).zip(g.chunks(CHUNK));
+                        for (c, (values, g)) in chunks.enumerate() {
+                            if !slope(values, g, limit) {
+                                continue;
                             }
-                        } else {
-                            *v = -g / d;
+                            for (k, (v, &g)) in values.iter_mut().zip(g).enumerate() {
+                                let d = *v;
+                                if d * d > limit {
+                                    *v = -g / d;
+                                    continue;
+                                }
+                                *v = T::ZERO;
+                                if g != T::ZERO && d > T::ZERO {
+                                    near.push((i as u32, (c * CHUNK + k) as u32, g / d));
+                                }
+                            }
                         }
-                    }
-                } else {
-                    simd::run(
-                        #[inline(always)]
-                        || {
-                            for (v, &g) in values.iter_mut().zip(g) {
-                                *v = -g / *v;
-                            }
-                        },
-                    );
+                    },
+                );
+            }
+            (MeasureKind::Lp(_), 2.0) => scaled(values, g, -(T::ONE + T::ONE)),
+            (MeasureKind::Snr, 1.0) => {
+                let c = -(T::ONE + T::ONE) / u;
+                own = c * simd::dot(g, values);
+                scaled(values, g, c);
+            }
+            _ => {
+                for (v, &g) in values.iter_mut().zip(g) {
+                    let (c, r) = self.factor(i, g, *v);
+                    *v = -c;
+                    own += r;
                 }
             }
-        } else {
-            for (v, &g) in values.iter_mut().zip(g) {
-                let (c, r) = self.factor(i, g, *v);
-                *v = -c;
-                own += r;
+        }
+        own
+    }
+
+    /// `dx += (W + W^T) x + r x` of a set compared with itself, from all its rows: half the products of [`Self::pull_rows`] and
+    /// [`Self::pull_columns`].
+    pub(crate) fn pull_own(&self, w: &[T], own: &[T], dx: &mut [T]) {
+        let (n, d) = (self.x.n, self.x.d);
+        let along = self.measure.kind != MeasureKind::Dot && self.radial();
+        dx.par_chunks_mut(TILE * d).enumerate().for_each(|(t, dx)| {
+            let rows = t * TILE..t * TILE + dx.len() / d;
+            let mut both = w[rows.start * n..rows.end * n].to_vec();
+            add_transposed(&mut both, w, n, rows.start);
+            let x = Mat::rows(&self.x.rows, d);
+            product(dx, (rows.len(), d, n), Mat::rows(&both, n), x, true);
+            for ((i, dx), w) in rows.zip(dx.chunks_exact_mut(d)).zip(both.chunks_exact(n)) {
+                let r = own[i] - if along { simd::sum(w) } else { T::ZERO };
+                if r != T::ZERO {
+                    simd::axpy(dx, r, self.x.row(i));
+                }
             }
-        }
-        if self.radial() {
-            own - simd::sum(values)
-        } else {
-            T::ZERO
-        }
+        });
     }
 
     /// `dx += W y + r x` for the rows of one tile, whose factors `w` and `own` [`Self::convert`] made.
@@ -342,7 +361,10 @@ impl<T: Real> Source<T> {
                 }
             }
         }
-        for ((i, dx), &r) in rows.zip(dx.chunks_exact_mut(d)).zip(own) {
+        let along = self.gram() && self.measure.kind != MeasureKind::Dot && self.radial();
+        let lines = dx.chunks_exact_mut(d).zip(w.chunks_exact(m));
+        for ((i, &r), (dx, w)) in rows.zip(own).zip(lines) {
+            let r = r - if along { simd::sum(w) } else { T::ZERO };
             if r != T::ZERO {
                 simd::axpy(dx, r, self.x.row(i));
             }
@@ -505,6 +527,97 @@ impl<T: Real> Source<T> {
         }
         (self.x.restore(dx, T::ONE), self.y().restore(dy, T::ONE))
     }
+}
+
+/// Elements that are looked at together for ones that need care.
+const CHUNK: usize = 4 * LANES;
+
+/// Inner products in `line` become squared distances; says whether one of them has lost too many digits. At most [`CHUNK`] at a time.
+#[inline(always)]
+fn expand<T: Real>(line: &mut [T], sq: &[T], u: T, limit: T) -> bool {
+    for (v, &s) in line.iter_mut().zip(sq) {
+        *v = (u + s) - (*v + *v);
+    }
+    let (Some(line), Some(sq)) = (line.as_array::<CHUNK>(), sq.as_array::<CHUNK>()) else {
+        return true;
+    };
+    let mut room = [T::INFINITY; LANES];
+    for k in (0..CHUNK).step_by(LANES) {
+        for l in 0..LANES {
+            room[l] = room[l].smaller(line[k + l] - limit * (u + sq[k + l]));
+        }
+    }
+    simd::tree(room, T::smaller) < T::ZERO
+}
+
+/// Distances in `values` become `-g / d`, unless one of them is so near that it is to be handled on its own: then says so and
+/// leaves them all. At most [`CHUNK`] at a time.
+#[inline(always)]
+fn slope<T: Real>(values: &mut [T], g: &[T], limit: T) -> bool {
+    let Some(all) = values.as_array::<CHUNK>() else {
+        return true;
+    };
+    let mut least = [T::INFINITY; LANES];
+    for k in (0..CHUNK).step_by(LANES) {
+        for l in 0..LANES {
+            least[l] = least[l].smaller(all[k + l]);
+        }
+    }
+    let least = simd::tree(least, T::smaller);
+    if least * least <= limit {
+        return true;
+    }
+    for (v, &g) in values.iter_mut().zip(g) {
+        *v = -g / *v;
+    }
+    false
+}
+
+/// `values = c g`.
+fn scaled<T: Real>(values: &mut [T], g: &[T], c: T) {
+    simd::run(
+        #[inline(always)]
+        || {
+            for (v, &g) in values.iter_mut().zip(g) {
+                *v = c * g;
+            }
+        },
+    );
+}
+
+/// Adds to the rows in `out`, of which the first is row `first` of the n x n matrix, the columns of `w` of the same numbers.
+fn add_transposed<T: Real>(out: &mut [T], w: &[T], n: usize, first: usize) {
+    let rows = out.len() / n.max(1);
+    simd::run(
+        #[inline(always)]
+        || {
+            let mut block = [[T::ZERO; LANES]; LANES];
+            for i in (0..rows).step_by(LANES) {
+                let high = LANES.min(rows - i);
+                for j in (0..n).step_by(LANES) {
+                    let wide = LANES.min(n - j);
+                    for k in 0..wide {
+                        let from = &w[(j + k) * n + first + i..][..high];
+                        if let Some(from) = from.as_array::<LANES>() {
+                            for l in 0..LANES {
+                                block[l][k] = from[l];
+                            }
+                        } else {
+                            for (block, &v) in block.iter_mut().zip(from) {
+                                block[k] = v;
+                            }
+                        }
+                    }
+                    for (l, block) in block[..high].iter().enumerate() {
+                        let to = &mut out[(i + l) * n + j..][..wide];
+                        for (o, &v) in to.iter_mut().zip(block) {
+                            *o += v;
+                        }
+                    }
+                }
+            }
+        },
+    );
 }
 
 fn distance<T: Real>(x: &[T], y: &[T]) -> T {

@@ -98,7 +98,7 @@ pub(super) fn soft<T: Real>(
 /// Three sums over `x`, each in lanes of a fixed order.
 #[inline(always)]
 fn lanes<T: Real>(x: &[T], y: &mut [T], f: impl Fn(T, &mut T) -> [T; 3]) -> [T; 3] {
-    const LANES: usize = 16;
+    use simd::LANES;
     simd::run(
         #[inline(always)]
         || {
@@ -119,7 +119,7 @@ fn lanes<T: Real>(x: &[T], y: &mut [T], f: impl Fn(T, &mut T) -> [T; 3]) -> [T; 
                 acc[1][l] += b;
                 acc[2][l] += c;
             }
-            acc.map(|a| a.iter().fold(T::ZERO, |s, &v| s + v))
+            acc.map(|a| simd::tree(a, |a, b| a + b))
         },
     )
 }
