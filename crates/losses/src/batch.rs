@@ -279,6 +279,39 @@ impl Batch {
         })
     }
 
+    /// The references compared with the anchors, by the same pairs.
+    pub(crate) fn transposed(&self) -> Result<Self> {
+        let flip = |list: &[(u32, u32)]| list.iter().map(|&(a, b)| (b, a)).collect();
+        Ok(Self {
+            input: match &self.input {
+                Input::Embeddings { own, reference } => Input::Embeddings {
+                    own: reference.as_ref().unwrap_or(own).clone(),
+                    reference: reference.as_ref().map(|_| own.clone()),
+                },
+                Input::Matrix(matrix) => Input::Matrix(matrix.t()?),
+            },
+            relation: match &self.relation {
+                Relation::Labels { rows, cols, .. } => Relation::Labels {
+                    rows: cols.as_ref().unwrap_or(rows).clone(),
+                    cols: cols.as_ref().map(|_| rows.clone()),
+                    own: None,
+                },
+                Relation::Pairs(pairs) => Relation::Pairs(Pairs {
+                    positive: flip(&pairs.positive),
+                    negative: flip(&pairs.negative),
+                }),
+                Relation::Triplets(triplets) => {
+                    let pairs = triplets.to_pairs();
+                    Relation::Pairs(Pairs {
+                        positive: flip(&pairs.positive),
+                        negative: flip(&pairs.negative),
+                    })
+                }
+            },
+            labels: None,
+        })
+    }
+
     /// Numbers of anchors and of what they are compared with.
     pub fn dims(&self) -> (usize, usize) {
         let rows = |t: &Tensor| t.dims().first().copied().unwrap_or(0);

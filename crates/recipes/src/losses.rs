@@ -92,12 +92,46 @@ macro_rules! entries {
 
 /// Losses over all pairs or triplets of a batch, or over those of a miner.
 const LOSSES: &[Entry<dyn MetricLoss>] = entries! { dyn MetricLoss;
+    "angular" => phiz_losses::Angular [alpha],
+    "circle" => phiz_losses::Circle [m, gamma],
     "contrastive" => phiz_losses::Contrastive [pos_margin, neg_margin],
     "dcl" => phiz_losses::Dcl [temperature],
+    "dclw" => phiz_losses::Dcl [temperature] { sigma: phiz_losses::Dcl::weighted().sigma },
+    "fast-ap" => phiz_losses::FastAp [num_bins],
+    "generalized-lifted-structure" => phiz_losses::GeneralizedLiftedStructure [neg_margin, pos_margin],
+    "histogram" => phiz_losses::Histogram [n_bins],
+    "intra-pair-variance" => phiz_losses::IntraPairVariance [pos_eps, neg_eps],
+    "lifted-structure" => phiz_losses::LiftedStructure [neg_margin, pos_margin],
+    "margin" => phiz_losses::Margin [margin, beta],
     "multi-similarity" => phiz_losses::MultiSimilarity [alpha, beta, base],
+    "nca" => phiz_losses::Nca [softmax_scale],
     "nt-xent" => phiz_losses::NtXent [temperature],
+    "pnp" => phiz_losses::Pnp [anneal],
+    "ranked-list" => phiz_losses::RankedList [margin, tn, tp, imbalance],
+    "selectively-contrastive" => phiz_losses::SelectivelyContrastive [temperature, hard_weight],
+    "smooth-ap" => phiz_losses::SmoothAp [temperature],
+    "snr-contrastive" => phiz_losses::Contrastive [pos_margin, neg_margin] { measure: phiz_losses::Measure::SNR },
     "sup-con" => phiz_losses::SupCon [temperature],
+    "threshold-consistent-margin" => phiz_losses::ThresholdConsistentMargin [
+        lambda_plus, lambda_minus, margin_plus, margin_minus
+    ],
+    "triplet-batch-hard" => phiz_losses::TripletMargin [margin] { select: phiz_losses::Select::BatchHard },
+    "triplet-hard" => phiz_losses::TripletMargin [margin] { select: phiz_losses::Select::Hard },
+    "triplet-margin" => phiz_losses::TripletMargin [margin],
+    "triplet-semi-hard" => phiz_losses::TripletMargin [margin] { select: phiz_losses::Select::SemiHard },
+    "triplet-smooth" => phiz_losses::TripletMargin [margin] { smooth: true },
+    "triplet-swap" => phiz_losses::TripletMargin [margin] { swap: true },
+    "tuplet-margin" => phiz_losses::TupletMargin [margin, scale],
 };
+
+/// Losses that choose tuples themselves or rank a whole batch, and take no miner.
+const WITHOUT_MINER: &[&str] = &[
+    "pnp",
+    "smooth-ap",
+    "triplet-batch-hard",
+    "triplet-hard",
+    "triplet-semi-hard",
+];
 
 type BuildHead = fn(&Settings, usize, usize, VarBuilder) -> Result<Box<dyn Head>>;
 
@@ -254,6 +288,11 @@ impl Chosen {
         };
         let miner = if config.miner == NONE {
             None
+        } else if WITHOUT_MINER.contains(&config.name.as_str()) {
+            return Err(Error::config(format!(
+                "loss `{}` looks at whole batches and takes no miner; expected `loss.miner` \"none\", not \"{}\"",
+                config.name, config.miner
+            )));
         } else {
             let at = find("miner", &config.miner, &loss_and_miner_names().1)?;
             Some((MINERS[at].build)(&config.mining)?)
@@ -327,6 +366,10 @@ mod tests {
         for name in losses {
             for miner in std::iter::once(NONE).chain(miners.iter().copied()) {
                 let config = LossConfig::of(name, miner).unwrap();
+                if miner != NONE && WITHOUT_MINER.contains(&name) {
+                    assert!(check(&config).unwrap_err().to_string().contains(name));
+                    continue;
+                }
                 check(&config).unwrap();
                 let vars = VarMap::new();
                 let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);

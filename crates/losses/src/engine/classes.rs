@@ -16,6 +16,8 @@ pub(crate) struct Class<'a, T> {
     pub anchor: usize,
     /// Columns.
     pub m: usize,
+    /// Column of the caller of each column; rows are the same items.
+    pub perm: &'a [u32],
     /// Values, row after row.
     pub values: &'a [T],
     /// Gradients to fill, 0 at first.
@@ -23,9 +25,13 @@ pub(crate) struct Class<'a, T> {
 }
 
 impl<T: Real> Class<'_, T> {
-    /// Values of member `i` (counted within the class).
-    pub(crate) fn row(&self, i: usize) -> &[T] {
-        &self.values[i * self.m..(i + 1) * self.m]
+    /// The gradients of two different members.
+    pub(crate) fn grads_of(&mut self, a: usize, b: usize) -> (&mut [T], &mut [T]) {
+        let m = self.m;
+        let (low, high) = (a.min(b), a.max(b));
+        let (before, after) = self.grads.split_at_mut(high * m);
+        let (x, y) = (&mut before[low * m..(low + 1) * m], &mut after[..m]);
+        if a < b { (x, y) } else { (y, x) }
     }
 
     /// Columns of the negatives.
@@ -101,6 +107,7 @@ impl<T: Real> Dense<T> {
                     members: range.clone(),
                     anchor: this.row_perm[range.start] as usize,
                     m,
+                    perm: &this.col_perm,
                     values: w,
                     grads: &mut grads,
                 });

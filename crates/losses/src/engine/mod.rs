@@ -291,7 +291,7 @@ fn order(labels: &[i64]) -> Vec<u32> {
 }
 
 /// Values on the host as `T`.
-fn host<T: Real>(t: &Tensor) -> Result<Vec<T>> {
+pub(crate) fn host<T: Real>(t: &Tensor) -> Result<Vec<T>> {
     t.detach()
         .to_device(&Device::Cpu)?
         .to_dtype(T::DTYPE)?

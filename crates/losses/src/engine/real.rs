@@ -167,7 +167,10 @@ mod tests {
                 "exp({x}): {ours} {theirs}"
             );
         }
-        assert_eq!((f32::NEG_INFINITY.exp_below(), (-90f32).exp_below()), (0.0, 0.0));
+        assert_eq!(
+            (f32::NEG_INFINITY.exp_below(), (-90f32).exp_below()),
+            (0.0, 0.0)
+        );
         assert!(f32::NAN.exp_below().is_nan());
         assert_eq!(Real::exp(f32::NEG_INFINITY), 0.0);
         assert_eq!(Real::exp(f32::INFINITY), f32::INFINITY);

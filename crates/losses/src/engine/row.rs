@@ -38,6 +38,14 @@ pub(crate) enum Cols<'a> {
 }
 
 impl Cols<'_> {
+    /// Column of the caller of positive `k`.
+    pub(crate) fn positive(&self, k: usize) -> usize {
+        match self {
+            Cols::Sorted { perm, .. } => perm[self.sorted_positive(k)] as usize,
+            Cols::Listed { pos, .. } => pos[k] as usize,
+        }
+    }
+
     /// Column of the caller of negative `k`.
     pub(crate) fn negative(&self, k: usize) -> usize {
         match self {

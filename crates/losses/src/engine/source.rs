@@ -482,6 +482,26 @@ impl<T: Real> Source<T> {
         }
     }
 
+    /// The gradient of a set compared with itself from single elements (row, column, gradient, value), each added to in their order.
+    pub(crate) fn pull_entries(&self, entries: &[(u32, u32, T, T)]) -> Vec<T> {
+        let (n, d) = (self.x.n, self.x.d);
+        let mut by_row: Vec<Vec<(u32, T, T)>> = vec![Vec::new(); n];
+        let mut by_column: Vec<Vec<(u32, T, T)>> = vec![Vec::new(); n];
+        for &(i, j, g, v) in entries {
+            by_row[i as usize].push((j, g, v));
+            by_column[j as usize].push((i, g, v));
+        }
+        let mut dx = vec![T::ZERO; n * d];
+        dx.par_chunks_mut(d)
+            .zip(by_row.par_iter().zip(&by_column))
+            .enumerate()
+            .for_each(|(i, (dx, (row, column)))| {
+                self.pull_entries_to_row(dx, i, row);
+                self.pull_entries_to_column(dx, i, column);
+            });
+        dx
+    }
+
     /// Adds `c (x - y)` to the rows of near pairs, and subtracts it from their columns. `dy` is `None` where both are one set.
     pub(crate) fn pull_near(&self, near: &[NearPair<T>], dx: &mut [T], mut dy: Option<&mut [T]>) {
         let d = self.x.d;

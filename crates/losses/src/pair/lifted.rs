@@ -1,11 +1,13 @@
 //! The lifted structure loss and its generalised form.
 
+use std::cell::RefCell;
+
 use candle::{Result, Tensor, bail};
 
 use super::sign;
 use crate::batch::{Batch, MetricLoss};
-use crate::distance::Measure;
-use crate::engine::{Matrix, MatrixLoss, Outcome, Reading, Real, Whom, evaluate, simd, total};
+use crate::distance::{Measure, MeasureKind};
+use crate::engine::{Matrix, MatrixLoss, Outcome, Reading, Real, Row, Whom, evaluate, simd, total};
 use crate::ops::check_finite;
 use crate::reducer::{Part, Reducer, Terms};
 
@@ -17,7 +19,8 @@ use crate::reducer::{Part, Reducer, Terms};
 ///
 /// (signs reversed for a similarity). Without negatives the logarithm counts as 0; a batch without any positive or without any
 /// negative pair gives 0. One term an ordered positive pair. O(B^2 D) time: the sums are taken once an anchor and joined for
-/// each pair. Not for a reference set: the negatives of `p` are compared with the batch.
+/// each pair. Where there is a reference set, the negatives of `p`, a reference, are the anchors of other classes (of explicit pairs:
+/// those that name `p` as a negative).
 #[derive(Debug, Clone, PartialEq)]
 pub struct LiftedStructure {
     /// Default 1.
@@ -45,46 +48,91 @@ impl MetricLoss for LiftedStructure {
     fn forward(&self, batch: &Batch) -> Result<Tensor> {
         check_finite("the negative margin", self.neg_margin)?;
         check_finite("the positive margin", self.pos_margin)?;
+        let mut run = Run {
+            config: self,
+            columns: None,
+        };
         if !batch.is_own() {
-            bail!(
-                "the lifted structure loss compares the negatives of both items of a pair with the batch: it takes no reference set"
-            );
+            if self.measure.kind == MeasureKind::Snr {
+                bail!(
+                    "the lifted structure loss compares references with anchors as well: with a reference set it needs a measure that is the same both ways"
+                );
+            }
+            // The sums of the references' negatives, from the matrix the other way round.
+            let sums = Sums {
+                config: self,
+                found: RefCell::new(Vec::new()),
+            };
+            let flipped = batch.transposed()?;
+            evaluate(&flipped, &self.measure, Reading::Pairs, &sums, &[])?;
+            run.columns = Some(sums.found.into_inner());
         }
-        evaluate(batch, &self.measure, Reading::Pairs, self, &[])
+        evaluate(batch, &self.measure, Reading::Pairs, &run, &[])
     }
 }
 
-impl MatrixLoss for LiftedStructure {
+impl LiftedStructure {
+    /// `log sum_n e^(neg_margin - d_n)` of one row.
+    fn sum<T: Real>(&self, row: &Row<'_, T>, s: T) -> f64 {
+        simd::log_sum_exp(row.neg, -s).to_f64() + s.to_f64() * self.neg_margin
+    }
+}
+
+/// Finds the sums of all rows, by the caller's row.
+struct Sums<'a> {
+    config: &'a LiftedStructure,
+    found: RefCell<Vec<f64>>,
+}
+
+impl MatrixLoss for Sums<'_> {
     fn run<T: Real>(&self, matrix: &mut Matrix<T>) -> Result<Outcome> {
-        let plan = matrix.plan(&self.reducer, Terms::Pairs)?;
         let s = sign::<T>(matrix.similarity);
-        let (shift, own) = (
-            (s * T::from_f64(self.neg_margin)).to_f64(),
-            (s * T::from_f64(self.pos_margin)).to_f64(),
-        );
+        let mut found = vec![f64::NEG_INFINITY; matrix.n];
+        for (row, sum) in matrix.scan(Whom::Others, |row| (row.anchor, self.config.sum(row, s))) {
+            found[row] = sum;
+        }
+        *self.found.borrow_mut() = found;
+        Ok(Outcome::new((0.0, 0.0)))
+    }
+}
+
+struct Run<'a> {
+    config: &'a LiftedStructure,
+    /// The sums of the references, where there is a reference set.
+    columns: Option<Vec<f64>>,
+}
+
+impl MatrixLoss for Run<'_> {
+    fn run<T: Real>(&self, matrix: &mut Matrix<T>) -> Result<Outcome> {
+        let plan = matrix.plan(&self.config.reducer, Terms::Pairs)?;
+        let s = sign::<T>(matrix.similarity);
+        let (sign, own) = (s.to_f64(), s.to_f64() * self.config.pos_margin);
         let counts = matrix.counts();
         if !counts.iter().any(|c| c.0 > 0) || !counts.iter().any(|c| c.1 > 0) {
             return Ok(Outcome::new((0.0, 0.0)));
         }
-        let sign = s.to_f64();
         let rows = matrix.scan(Whom::Others, |row| {
-            let sum = simd::log_sum_exp(row.neg, -s).to_f64() + shift;
             let pairs: Vec<(usize, f64)> = row
                 .pos
                 .iter()
                 .enumerate()
-                .map(|(k, v)| (row.cols.sorted_positive(k), sign * v.to_f64() - own))
+                .map(|(k, v)| (row.cols.positive(k), sign * v.to_f64() - own))
                 .collect();
-            (row.anchor, sum, pairs)
+            (row.anchor, self.config.sum(row, s), pairs)
         });
-        // The pull of every row's negatives, and of its pairs.
-        let mut pulls = vec![0.0; rows.len()];
+        let mut of_rows = vec![f64::NEG_INFINITY; matrix.n];
+        for (row, sum, _) in &rows {
+            of_rows[*row] = *sum;
+        }
+        let of_columns = self.columns.as_ref().unwrap_or(&of_rows);
+        // The pull of the negatives of every row and of every column, and of the pairs of every row.
+        let (mut by_row, mut by_column) = (vec![0.0; matrix.n], vec![0.0; matrix.m]);
         let mut pair_pulls = Vec::with_capacity(rows.len());
         let mut parts = Vec::with_capacity(rows.len());
-        for (a, (anchor, sum, pairs)) in rows.iter().enumerate() {
+        for (anchor, sum, pairs) in &rows {
             let (mut part, mut slopes) = (Part::default(), Vec::with_capacity(pairs.len()));
             for &(p, z) in pairs {
-                let (all, share) = simd::log_add_exp(*sum, rows[p].1);
+                let (all, share) = simd::log_add_exp(*sum, of_columns[p]);
                 let none = all == f64::NEG_INFINITY;
                 let active = (z + if none { 0.0 } else { all }).max(0.0);
                 let term = plan.term(0.5 * active * active);
@@ -96,18 +144,37 @@ impl MatrixLoss for LiftedStructure {
             parts.push(share);
             for (slope, &(p, _)) in slopes.iter_mut().zip(pairs) {
                 slope.0 *= factor;
-                pulls[a] += slope.0 * slope.1;
-                if rows[p].1 != f64::NEG_INFINITY {
-                    pulls[p] += slope.0 * (1.0 - slope.1);
+                by_row[*anchor] += slope.0 * slope.1;
+                if of_columns[p] != f64::NEG_INFINITY {
+                    by_column[p] += slope.0 * (1.0 - slope.1);
                 }
             }
             pair_pulls.push(slopes);
         }
         let outcome = Outcome::new(plan.finish(total(parts)));
         if matrix.wants_gradient() {
+            if self.columns.is_none() {
+                by_row.iter_mut().zip(&by_column).for_each(|(r, c)| *r += c);
+            }
+            let shift = sign * self.config.neg_margin;
             matrix.write(Whom::Others, |row| {
+                // What the columns' sums pull on, where they are not the rows'.
+                let mut others = Vec::new();
+                if let Some(sums) = &self.columns {
+                    others.extend(row.neg.iter().enumerate().map(|(k, v)| {
+                        let column = row.cols.negative(k);
+                        let pull = by_column[column];
+                        if pull == 0.0 {
+                            return T::ZERO;
+                        }
+                        T::from_f64(sign * pull * (shift - sign * v.to_f64() - sums[column]).exp())
+                    }));
+                }
                 simd::softmax(row.neg, -s);
-                simd::scale(row.neg, -(s * T::from_f64(pulls[row.sorted])));
+                simd::scale(row.neg, -(s * T::from_f64(by_row[row.anchor])));
+                for (v, &other) in row.neg.iter_mut().zip(&others) {
+                    *v -= other;
+                }
                 for (v, &(slope, _)) in row.pos.iter_mut().zip(&pair_pulls[row.sorted]) {
                     *v = s * T::from_f64(slope);
                 }

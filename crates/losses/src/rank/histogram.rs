@@ -1,5 +1,7 @@
 //! The histogram loss.
 
+use std::collections::BTreeSet;
+
 use candle::{Result, Tensor, bail};
 
 use crate::batch::{Batch, MetricLoss};
@@ -48,17 +50,29 @@ fn place(s: f64, bins: usize) -> (usize, f64) {
 
 impl MatrixLoss for Histogram {
     fn run<T: Real>(&self, matrix: &mut Matrix<T>) -> Result<Outcome> {
-        if !matrix.is_labelled() {
-            bail!("the histogram loss takes labels, not tuples");
-        }
         let bins = self.n_bins;
+        let listed = !matrix.is_labelled();
         let eligible: Vec<bool> = matrix
             .counts()
             .iter()
             .map(|&(p, n)| p > 0 && n > 0)
             .collect();
-        // Of each unordered pair the first eligible item keeps it.
-        let keeps = |a: usize, b: usize| eligible[a] && (a < b || !eligible[b]);
+        // Of each unordered pair the first eligible item keeps it; of named ones, the first that names it.
+        let mut named = [BTreeSet::new(), BTreeSet::new()];
+        if listed {
+            for (a, pos, neg) in matrix.scan(Whom::Others, columns) {
+                named[0].extend(pos.into_iter().map(|p| (a, p)));
+                named[1].extend(neg.into_iter().map(|n| (a, n)));
+            }
+        }
+        let keeps = |kind: usize, a: usize, b: usize| {
+            let twin = if listed {
+                eligible[b] && named[kind].contains(&(b, a))
+            } else {
+                eligible[b]
+            };
+            eligible[a] && (a < b || !twin)
+        };
         let histograms = matrix.scan(Whom::Others, |row| {
             if !eligible[row.sorted] {
                 return None;
@@ -120,23 +134,30 @@ impl MatrixLoss for Histogram {
     }
 }
 
+/// A row with the columns of its positives and negatives.
+fn columns<T: Real>(row: &mut Row<'_, T>) -> (usize, Vec<usize>, Vec<usize>) {
+    let pos = (0..row.pos.len()).map(|k| row.cols.sorted_positive(k));
+    let neg = (0..row.neg.len()).map(|k| row.cols.sorted_negative(k));
+    (row.sorted, pos.collect(), neg.collect())
+}
+
 /// Runs `f` on the values of a row that count (kind 0 positive, 1 negative); what it returns replaces the value, and 0 replaces
 /// values that do not count.
 fn for_kept<T: Real>(
     row: &mut Row<'_, T>,
-    keeps: &impl Fn(usize, usize) -> bool,
+    keeps: &impl Fn(usize, usize, usize) -> bool,
     mut f: impl FnMut(usize, T) -> Option<T>,
 ) {
     let a = row.sorted;
     for (k, v) in row.pos.iter_mut().enumerate() {
-        *v = if keeps(a, row.cols.sorted_positive(k)) {
+        *v = if keeps(0, a, row.cols.sorted_positive(k)) {
             f(0, *v).unwrap_or(T::ZERO)
         } else {
             T::ZERO
         };
     }
     for (k, v) in row.neg.iter_mut().enumerate() {
-        *v = if keeps(a, row.cols.sorted_negative(k)) {
+        *v = if keeps(1, a, row.cols.sorted_negative(k)) {
             f(1, *v).unwrap_or(T::ZERO)
         } else {
             T::ZERO

@@ -3,8 +3,10 @@
 mod angular;
 mod dynamic;
 mod hinge;
+mod joined;
 mod margin;
 mod selective;
+mod swap;
 mod triplet_margin;
 
 pub use angular::Angular;

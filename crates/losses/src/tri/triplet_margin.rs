@@ -5,7 +5,7 @@ use candle::{Result, Tensor, bail};
 use super::hinge::{Filter, hinge, soft};
 use crate::batch::{Batch, MetricLoss};
 use crate::distance::Measure;
-use crate::engine::{Class, Matrix, MatrixLoss, Outcome, Reading, Real, evaluate, simd, total};
+use crate::engine::{Matrix, MatrixLoss, Outcome, Reading, Real, evaluate, simd};
 use crate::ops::check_finite;
 use crate::pair::sign;
 use crate::reducer::{Part, Plan, Reducer, Terms};
@@ -53,7 +53,7 @@ pub struct TripletMargin {
     pub margin: f64,
     /// Softplus in place of the hinge. Default false.
     pub smooth: bool,
-    /// Take `d(p,n)` in place of `d(a,n)` where it is smaller. For a batch with labels compared with itself. Default false.
+    /// Take `d(p,n)` in place of `d(a,n)` where it is smaller (between two references, where there is a reference set). Default false.
     pub swap: bool,
     /// Default [`Select::All`].
     pub select: Select,
@@ -96,7 +96,7 @@ impl TripletMargin {
 
     /// Value and slope of one term.
     #[inline(always)]
-    fn term<T: Real>(&self, v: T) -> (T, T) {
+    pub(super) fn term<T: Real>(&self, v: T) -> (T, T) {
         if self.smooth {
             simd::softplus(v)
         } else if v > T::ZERO {
@@ -105,83 +105,23 @@ impl TripletMargin {
             (T::ZERO, T::ZERO)
         }
     }
-
-    fn swapped<T: Real>(&self, matrix: &mut Matrix<T>) -> Result<Outcome> {
-        if self.select != Select::All {
-            bail!("swap takes all triplets; it cannot be combined with a selection");
-        }
-        let plan = matrix.plan(&self.reducer, Terms::Triplets)?;
-        let s = sign::<T>(matrix.similarity);
-        let margin = T::from_f64(self.margin);
-        let parts = matrix.classes(|mut class| {
-            let part = self.swapped_class(&mut class, s, margin, &plan);
-            let (factor, part) = plan.row(class.anchor, part);
-            if factor != 1.0 {
-                simd::scale(class.grads, T::from_f64(factor));
-            }
-            part
-        });
-        match parts {
-            Some(parts) => Ok(Outcome::new(plan.finish(total(parts)))),
-            None => bail!(
-                "swap compares positives with negatives: it takes a batch with labels, without reference set"
-            ),
-        }
-    }
-
-    fn swapped_class<T: Real>(
-        &self,
-        class: &mut Class<'_, T>,
-        s: T,
-        margin: T,
-        plan: &Plan,
-    ) -> Part {
-        let (k, m) = (class.members.len(), class.m);
-        let half = T::from_f64(0.5);
-        let mut part = Part::default();
-        for a in 0..k {
-            for p in (0..k).filter(|&p| p != a) {
-                let own = s * class.row(a)[class.members.start + p];
-                let mut pull = T::ZERO;
-                for n in class.negatives().into_iter().flatten() {
-                    let (far, near) = (s * class.row(a)[n], s * class.row(p)[n]);
-                    let (loss, slope) = self.term(own - far.smaller(near) + margin);
-                    let term = plan.term(loss.to_f64());
-                    part = part.add(term);
-                    if term.kept == 0.0 || slope == T::ZERO {
-                        continue;
-                    }
-                    pull += slope;
-                    // Of equal distances each takes half.
-                    let share = if far < near {
-                        T::ONE
-                    } else if far > near {
-                        T::ZERO
-                    } else {
-                        half
-                    };
-                    class.grads[a * m + n] -= s * slope * share;
-                    class.grads[p * m + n] -= s * slope * (T::ONE - share);
-                }
-                class.grads[a * m + class.members.start + p] += s * pull;
-            }
-        }
-        part
-    }
 }
 
 impl MetricLoss for TripletMargin {
     fn forward(&self, batch: &Batch) -> Result<Tensor> {
         check_finite("the margin of the triplet loss", self.margin)?;
+        if self.swap {
+            if self.select != Select::All {
+                bail!("swap takes all triplets; it cannot be combined with a selection");
+            }
+            return self.swapped(batch);
+        }
         evaluate(batch, &self.measure, Reading::Triplets, self, &[])
     }
 }
 
 impl MatrixLoss for TripletMargin {
     fn run<T: Real>(&self, matrix: &mut Matrix<T>) -> Result<Outcome> {
-        if self.swap {
-            return self.swapped(matrix);
-        }
         let s = sign::<T>(matrix.similarity);
         let margin = T::from_f64(self.margin);
         let aligned = matrix.aligned;

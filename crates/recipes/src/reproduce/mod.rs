@@ -25,7 +25,7 @@ mod table;
 mod tables;
 
 pub use table::{Row, Table};
-use tables::{Make, ORL, TABLES};
+use tables::{LOSS_BUDGET, Make, ORL, TABLES};
 
 /// What to reproduce.
 #[derive(Debug, Clone)]
@@ -190,7 +190,7 @@ fn trained(
             config
         }
         Make::Recipe(recipe, changes) => config(recipe, changes, None)?,
-        Make::Loss(changes) => config("metric", &[ORL, changes].concat(), None)?,
+        Make::Loss(changes) => config("metric", &[LOSS_BUDGET, changes].concat(), None)?,
         Make::Pretrained {
             recipe,
             before,
