@@ -168,7 +168,7 @@ pub use heads::{
     PartialFc, PastPi, ProxyAnchor, ProxyAnchorConfig, ProxyNca, ProxyNcaConfig, SoftTriple,
     SoftTripleConfig, SphereFace, SphereFace2, SphereFace2Config, SphereFaceConfig,
     SubCenterArcFace, SubCenterArcFaceConfig, SubCenterOutliers, UniFace, UniFaceConfig,
-    head_by_name, instance_loss, random_meta_classes, sample_classes, tuple_weights,
+    head_by_name, instance_loss, random_meta_classes, sample_classes,
 };
 pub use label::Label;
 pub use margin::{

@@ -34,6 +34,7 @@ mod network;
 mod objective;
 mod overlay;
 mod page;
+mod plain;
 mod plan;
 pub mod pretrain;
 mod reproduce;

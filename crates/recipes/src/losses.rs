@@ -8,6 +8,7 @@ use phiz_losses::{Batch, Head, MetricLoss};
 use phiz_mining::{Comparison, Draw, Measure, Mined, Miner};
 
 use crate::overlay::nearest;
+use crate::plain::{PLAIN, Place, Plain};
 use crate::{Error, Result};
 
 /// Hyper-parameters by name.
@@ -17,7 +18,7 @@ pub(crate) type Settings = BTreeMap<String, f64>;
 pub(crate) const NONE: &str = "none";
 
 /// A number of a configuration, which a recipe holds as a float.
-trait Number: Sized {
+pub(crate) trait Number: Sized {
     fn number(self) -> f64;
     fn of(value: f64) -> Option<Self>;
 }
@@ -50,7 +51,7 @@ impl Number for u32 {
 }
 
 /// The value of a setting, which is there because settings are complete.
-fn read<T: Number>(settings: &Settings, key: &str) -> Result<T> {
+pub(crate) fn read<T: Number>(settings: &Settings, key: &str) -> Result<T> {
     let value = settings.get(key).copied().unwrap_or(f64::NAN);
     T::of(value).ok_or_else(|| {
         Error::config(format!(
@@ -217,13 +218,38 @@ fn find(what: &str, name: &str, names: &[&'static str]) -> Result<usize> {
         })
 }
 
-/// Names of all losses, those with class weights last, and of all miners that a recipe can hold.
+/// Names of all losses (over tuples, then with class weights, then those that take no miner), and of all miners that a recipe can
+/// hold.
+///
+/// A recipe cannot choose losses of things it has no place for: `MultiSupCon` (label sets), `VicReg` (two views) and
+/// `DynamicArcFace` (counts of the classes). Tuplet losses are chosen by `objective.metric`.
 pub fn loss_and_miner_names() -> (Vec<&'static str>, Vec<&'static str>) {
     let losses = LOSSES.iter().map(|entry| entry.name);
+    let losses = losses.chain(HEADS.iter().map(|entry| entry.name));
     (
-        losses.chain(HEADS.iter().map(|entry| entry.name)).collect(),
+        losses.chain(PLAIN.iter().map(|entry| entry.name)).collect(),
         MINERS.iter().map(|entry| entry.name).collect(),
     )
+}
+
+/// Where a loss stands.
+enum Which {
+    Tuples(usize),
+    Classes(usize),
+    Plain(usize),
+}
+
+impl Which {
+    fn of(name: &str) -> Result<Self> {
+        let at = find("loss", name, &loss_and_miner_names().0)?;
+        Ok(match at.checked_sub(LOSSES.len()) {
+            None => Which::Tuples(at),
+            Some(at) => match at.checked_sub(HEADS.len()) {
+                None => Which::Classes(at),
+                Some(at) => Which::Plain(at),
+            },
+        })
+    }
 }
 
 /// Every setting of a loss with its default; nothing for [`NONE`].
@@ -231,10 +257,14 @@ pub(crate) fn loss_settings(name: &str) -> Result<Settings> {
     if name == NONE {
         return Ok(Settings::new());
     }
-    let at = find("loss", name, &loss_and_miner_names().0)?;
-    Ok(match at.checked_sub(LOSSES.len()) {
-        None => (LOSSES[at].defaults)(),
-        Some(at) => (HEADS[at].defaults)(),
+    Ok(match Which::of(name)? {
+        Which::Tuples(at) => (LOSSES[at].defaults)(),
+        Which::Classes(at) => (HEADS[at].defaults)(),
+        Which::Plain(at) => PLAIN[at]
+            .defaults
+            .iter()
+            .map(|&(key, value)| (key.to_string(), value))
+            .collect(),
     })
 }
 
@@ -256,6 +286,7 @@ pub(crate) fn check(config: &crate::config::LossConfig) -> Result<()> {
 enum Kind {
     Tuples(Box<dyn MetricLoss>),
     Classes(Box<dyn Head>),
+    Plain(Box<dyn Plain>),
 }
 
 /// A loss chosen by name, with the miner that goes before it.
@@ -276,19 +307,27 @@ impl Chosen {
         if config.name == NONE {
             return Ok(None);
         }
-        let at = find("loss", &config.name, &loss_and_miner_names().0)?;
-        let loss = match at.checked_sub(LOSSES.len()) {
-            None => Kind::Tuples((LOSSES[at].build)(&config.settings)?),
-            Some(at) => Kind::Classes((HEADS[at].build)(
+        let loss = match Which::of(&config.name)? {
+            Which::Tuples(at) => Kind::Tuples((LOSSES[at].build)(&config.settings)?),
+            Which::Classes(at) => Kind::Classes((HEADS[at].build)(
                 &config.settings,
                 dim,
                 classes,
                 vb.clone(),
             )?),
+            Which::Plain(at) => {
+                let place = Place {
+                    dim,
+                    classes,
+                    vb: vb.clone(),
+                };
+                Kind::Plain((PLAIN[at].build)(&config.settings, place)?)
+            }
         };
+        let whole = matches!(loss, Kind::Plain(_)) || WITHOUT_MINER.contains(&config.name.as_str());
         let miner = if config.miner == NONE {
             None
-        } else if WITHOUT_MINER.contains(&config.name.as_str()) {
+        } else if whole {
             return Err(Error::config(format!(
                 "loss `{}` looks at whole batches and takes no miner; expected `loss.miner` \"none\", not \"{}\"",
                 config.name, config.miner
@@ -331,6 +370,7 @@ impl Chosen {
             Mined::Triplets(triplets) => triplets.len(),
         });
         let loss = match (&self.loss, &mined) {
+            (Kind::Plain(loss), _) => loss.loss(embeddings, labels, targets, draw)?,
             (Kind::Classes(head), None) => head.loss(embeddings, targets)?,
             (Kind::Classes(head), Some(mined)) => {
                 let weights = mined.weights(labels.len(), false)?;
@@ -361,12 +401,14 @@ mod tests {
         let labels: Vec<u32> = (0..12).map(|i| i / 4).collect();
         let targets = Tensor::new(labels.as_slice(), &Device::Cpu).unwrap();
         let (losses, miners) = loss_and_miner_names();
-        assert!(losses[..LOSSES.len()].is_sorted() && losses[LOSSES.len()..].is_sorted());
+        let (tuples, others) = losses.split_at(LOSSES.len());
+        let (heads, plain) = others.split_at(HEADS.len());
+        assert!(tuples.is_sorted() && heads.is_sorted() && plain.is_sorted());
         assert!(miners.is_sorted());
-        for name in losses {
+        for &name in &losses {
             for miner in std::iter::once(NONE).chain(miners.iter().copied()) {
                 let config = LossConfig::of(name, miner).unwrap();
-                if miner != NONE && WITHOUT_MINER.contains(&name) {
+                if miner != NONE && (WITHOUT_MINER.contains(&name) || plain.contains(&name)) {
                     assert!(check(&config).unwrap_err().to_string().contains(name));
                     continue;
                 }

@@ -76,6 +76,13 @@ impl<T: Real> Dense<T> {
         let (mut dx, dy) = (std::mem::take(&mut self.dx), std::mem::take(&mut self.dy));
         let this = &*self;
         let mut w = vec![T::ZERO; rows.len() * m];
+        // In tiles, not by class: a product of few rows costs nearly as much as one of many.
+        w.par_chunks_mut(TILE * m.max(1))
+            .enumerate()
+            .for_each(|(t, tile)| {
+                let first = rows.start + t * TILE;
+                this.values_of(first..first + tile.len() / m.max(1), tile);
+            });
         let d = match &this.backing {
             Backing::Embedded(source) => source.x.d,
             Backing::Given(_) => 0,
@@ -101,7 +108,6 @@ impl<T: Real> Dense<T> {
         let (done, own): (Vec<Vec<NearPair<T>>>, Vec<Vec<T>>) = jobs
             .into_par_iter()
             .map(|(range, w, dx)| {
-                this.values_of(range.clone(), w);
                 let mut grads = vec![T::ZERO; w.len()];
                 f(Class {
                     members: range.clone(),

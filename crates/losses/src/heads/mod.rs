@@ -65,6 +65,7 @@ mod dynamic;
 mod instance;
 mod manifold;
 mod mined;
+mod named;
 mod partial;
 mod proxy;
 mod softmax;
@@ -95,6 +96,7 @@ pub use mined::{
     ArcNegativeFace, ArcNegativeFaceConfig, CircleHead, CircleHeadConfig, CurricularFace,
     CurricularFaceConfig, MvMargin, MvSoftmax, MvSoftmaxConfig,
 };
+pub use named::{HEAD_NAMES, head_by_name};
 pub use partial::{ClassSample, PartialFc, sample_classes};
 pub use proxy::{
     NormalizedSoftmax, NormalizedSoftmaxConfig, ProxyAnchor, ProxyAnchorConfig, ProxyNca,
@@ -151,100 +153,6 @@ pub trait Head {
     /// # Errors
     /// When a class is not below [`Head::classes`].
     fn select(&self, classes: &[u32]) -> Result<Box<dyn Head>>;
-}
-
-/// The names [`head_by_name`] knows.
-pub const HEAD_NAMES: [&str; 20] = [
-    "adaface",
-    "arcface",
-    "arc-negative-face",
-    "circle-head",
-    "combined-margin",
-    "cosface",
-    "curricularface",
-    "elasticface",
-    "large-margin-softmax",
-    "magface",
-    "mv-softmax",
-    "normalized-softmax",
-    "p2s-grad",
-    "proxy-anchor",
-    "proxy-nca",
-    "soft-triple",
-    "sphereface",
-    "sphereface2",
-    "subcenter-arcface",
-    "uniface",
-];
-
-/// The head of a name with its default configuration, for programs that choose by name.
-///
-/// [`DynamicArcFace`] needs the counts of the classes and is not among them.
-///
-/// # Errors
-/// When the name is unknown (the message lists those that are known), or `vb` holds a weight of another shape.
-pub fn head_by_name(
-    name: &str,
-    dim: usize,
-    classes: usize,
-    vb: VarBuilder,
-) -> Result<Box<dyn Head>> {
-    macro_rules! choose {
-        ($($known:literal => $head:ident),* $(,)?) => {
-            match name {
-                $($known => Box::new($head::new(dim, classes, Default::default(), vb)?),)*
-                _ => bail!("no head is called {name}; known are {}", HEAD_NAMES.join(", ")),
-            }
-        };
-    }
-    Ok(choose! {
-        "adaface" => AdaFace,
-        "arcface" => ArcFace,
-        "arc-negative-face" => ArcNegativeFace,
-        "circle-head" => CircleHead,
-        "combined-margin" => CombinedMargin,
-        "cosface" => CosFace,
-        "curricularface" => CurricularFace,
-        "elasticface" => ElasticFace,
-        "large-margin-softmax" => LargeMarginSoftmax,
-        "magface" => MagFace,
-        "mv-softmax" => MvSoftmax,
-        "normalized-softmax" => NormalizedSoftmax,
-        "p2s-grad" => P2sGrad,
-        "proxy-anchor" => ProxyAnchor,
-        "proxy-nca" => ProxyNca,
-        "soft-triple" => SoftTriple,
-        "sphereface" => SphereFace,
-        "sphereface2" => SphereFace2,
-        "subcenter-arcface" => SubCenterArcFace,
-        "uniface" => UniFace,
-    })
-}
-
-/// How often each item of a batch of `batch` occurs in `indices`, over the largest such count: what pytorch-metric-learning's class
-/// losses make of a miner's tuples. Pass all indices of the tuples (anchors, positives and negatives). Without any tuple every weight is 1.
-///
-/// # Errors
-/// When an index is not below `batch`.
-pub fn tuple_weights(batch: usize, indices: impl IntoIterator<Item = u32>) -> Result<Vec<f64>> {
-    let mut counts = vec![0u64; batch];
-    for i in indices {
-        match counts.get_mut(i as usize) {
-            Some(count) => *count += 1,
-            None => bail!("index {i} of a tuple is not below the batch of {batch}"),
-        }
-    }
-    let most = counts.iter().copied().max().unwrap_or(0);
-    Ok(counts
-        .iter()
-        .map(|&c| {
-            if most == 0 {
-                1.0
-            } else {
-                c as f64 / most as f64
-            }
-        })
-        .collect())
 }
 
 /// What a configuration tells the common code.

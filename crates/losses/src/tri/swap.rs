@@ -229,22 +229,39 @@ impl<T: Real> Line<'_, T> {
             #[inline(always)]
             || {
                 let mut acc = [[T::ZERO; LANES]; 4];
-                for at in (0..n).step_by(LANES) {
-                    let end = n.min(at + LANES);
-                    let (mask, x, y) = (&mask[at..end], &x[at..end], &y[at..end]);
-                    let (gx, gy) = (&mut gx[at..end], &mut gy[at..end]);
-                    for l in 0..x.len() {
-                        let (far, near) = (s * x[l], s * y[l]);
-                        let (loss, slope) = f(top - far.smaller(near));
-                        let (loss, slope) = (mask[l] * loss, mask[l] * slope);
-                        let by_far = s * slope * nearer(far, near);
-                        gx[l] -= by_far;
-                        gy[l] -= s * slope - by_far;
-                        acc[0][l] += loss;
-                        acc[1][l] += slope;
-                        acc[2][l] += if loss > T::ZERO { T::ONE } else { T::ZERO };
-                        acc[3][l] += mask[l];
+                let one = |l: usize,
+                           acc: &mut [[T; LANES]; 4],
+                           on: T,
+                           x: T,
+                           y: T,
+                           g: (&mut T, &mut T)| {
+                    let (far, near) = (s * x, s * y);
+                    let (loss, slope) = f(top - far.smaller(near));
+                    let (loss, slope) = (on * loss, s * on * slope);
+                    let by_far = slope * nearer(far, near);
+                    *g.0 -= by_far;
+                    *g.1 -= slope - by_far;
+                    acc[0][l] += loss;
+                    acc[1][l] += s * slope;
+                    acc[2][l] += if loss > T::ZERO { T::ONE } else { T::ZERO };
+                    acc[3][l] += on;
+                };
+                let (masks, mask) = mask.as_chunks::<LANES>();
+                let ((xs, x), (ys, y)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
+                let (gxs, gx) = gx.as_chunks_mut::<LANES>();
+                let (gys, gy) = gy.as_chunks_mut::<LANES>();
+                let lines = masks
+                    .iter()
+                    .zip(xs.iter().zip(ys))
+                    .zip(gxs.iter_mut().zip(gys));
+                for ((mask, (x, y)), (gx, gy)) in lines {
+                    for l in 0..LANES {
+                        one(l, &mut acc, mask[l], x[l], y[l], (&mut gx[l], &mut gy[l]));
                     }
+                }
+                let rest = mask.iter().zip(x.iter().zip(y)).zip(gx.iter_mut().zip(gy));
+                for (l, ((&on, (&x, &y)), g)) in rest.enumerate() {
+                    one(l, &mut acc, on, x, y, g);
                 }
                 acc.map(|acc| simd::tree(acc, |a, b| a + b))
             },

@@ -190,7 +190,6 @@ fn configurations_without_sense_are_errors() {
     assert!(sparse_centers(&w, 3).is_err());
     assert!(sample_classes(&[0], 4, 0.0, 0, 0).is_err());
     assert!(sample_classes(&[4], 4, 0.5, 0, 0).is_err());
-    assert!(tuple_weights(2, [0, 2]).is_err());
 }
 
 #[test]

@@ -201,12 +201,6 @@ fn weights_count_like_repetitions() {
             .unwrap();
         close(name, &[values(&a)[0] * 3.0], &[values(&b)[0] * 4.0], 1e-12);
     }
-    // Pairs (0, 1) and (0, 2): item 0 twice.
-    assert_eq!(
-        tuple_weights(4, [0, 1, 0, 2]).unwrap(),
-        [1.0, 0.5, 0.5, 0.0]
-    );
-    assert_eq!(tuple_weights(2, []).unwrap(), [1.0, 1.0]);
 }
 
 #[test]

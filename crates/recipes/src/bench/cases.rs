@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::losses::{Loss, LossSizes, losses};
 use super::shapes::convolutions;
 use crate::{Error, Result};
 
@@ -326,105 +327,6 @@ impl Layer {
     }
 }
 
-/// A loss, in the configuration that is pytorch-metric-learning 2.9's default.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Loss {
-    /// Contrastive over all pairs.
-    Contrastive,
-    /// Multi-similarity with its miner.
-    MultiSimilarity,
-    /// NT-Xent over all positive pairs.
-    NtXent,
-    /// Supervised contrastive.
-    SupCon,
-    /// Triplet margin over all triplets.
-    TripletAll,
-    /// Triplet margin over the hardest triplet of each anchor, mining included.
-    BatchHardTriplet,
-    /// Circle.
-    Circle,
-    /// Lifted structure.
-    LiftedStructure,
-    /// Generalised lifted structure.
-    GeneralizedLiftedStructure,
-    /// FastAP.
-    FastAp,
-    /// NCA.
-    Nca,
-    /// Margin loss with a fixed boundary.
-    Margin,
-    /// ArcFace with a margin of 28.6 degrees.
-    ArcFace,
-    /// CosFace.
-    CosFace,
-    /// Proxy-anchor.
-    ProxyAnchor,
-    /// Normalised softmax.
-    NormalizedSoftmax,
-}
-
-impl Loss {
-    /// Losses over the batch alone, with the largest batch that the peer can do in the memory of a common machine: some of
-    /// its losses hold a number for every triplet.
-    const PAIRS: [(Loss, usize); 12] = [
-        (Loss::Contrastive, 4096),
-        (Loss::MultiSimilarity, 4096),
-        (Loss::NtXent, 512),
-        (Loss::SupCon, 4096),
-        (Loss::TripletAll, 1024),
-        (Loss::BatchHardTriplet, 4096),
-        (Loss::Circle, 4096),
-        (Loss::LiftedStructure, 512),
-        (Loss::GeneralizedLiftedStructure, 4096),
-        (Loss::FastAp, 2048),
-        (Loss::Nca, 4096),
-        (Loss::Margin, 1024),
-    ];
-
-    /// Losses against learned vectors of classes.
-    const HEADS: [Loss; 4] = [
-        Loss::ArcFace,
-        Loss::CosFace,
-        Loss::NormalizedSoftmax,
-        Loss::ProxyAnchor,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Loss::Contrastive => "contrastive",
-            Loss::MultiSimilarity => "multi-similarity with its miner",
-            Loss::NtXent => "NT-Xent",
-            Loss::SupCon => "SupCon",
-            Loss::TripletAll => "triplet over all",
-            Loss::BatchHardTriplet => "batch-hard triplet with its miner",
-            Loss::Circle => "circle",
-            Loss::LiftedStructure => "lifted structure",
-            Loss::GeneralizedLiftedStructure => "generalised lifted structure",
-            Loss::FastAp => "FastAP",
-            Loss::Nca => "NCA",
-            Loss::Margin => "margin",
-            Loss::ArcFace => "ArcFace",
-            Loss::CosFace => "CosFace",
-            Loss::ProxyAnchor => "proxy-anchor",
-            Loss::NormalizedSoftmax => "normalised softmax",
-        }
-    }
-}
-
-/// Sizes of a loss.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LossSizes {
-    /// Embeddings.
-    pub batch: usize,
-    /// Their length.
-    pub dim: usize,
-    /// Embeddings of one class.
-    pub per_class: usize,
-    /// Classes of the head; 0 for a loss without one.
-    pub classes: usize,
-}
-
 /// What is done, in numbers that any language can read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -579,47 +481,6 @@ fn infer() -> Vec<Case> {
         tolerance: 0.,
     };
     faces.into_iter().flat_map(both).map(row).collect()
-}
-
-fn losses() -> Vec<Case> {
-    let row = |(loss, largest): (Loss, usize), batch: usize| Case {
-        name: format!("{} B {batch}", loss.name()),
-        work: Work::Loss {
-            loss,
-            sizes: LossSizes {
-                batch,
-                dim: 128,
-                per_class: 4,
-                classes: 0,
-            },
-        },
-        peers: if batch <= largest {
-            vec!["pml"]
-        } else {
-            Vec::new()
-        },
-        // Both sides sum millions of f32, in different orders.
-        tolerance: 1e-3,
-    };
-    let sizes = [512, 1024, 2048, 4096];
-    let rows = |loss| sizes.map(|batch| row(loss, batch));
-    let head = |loss: Loss| Case {
-        name: format!("{}, 10000 classes, B 512 D 512", loss.name()),
-        work: Work::Loss {
-            loss,
-            sizes: LossSizes {
-                batch: 512,
-                dim: 512,
-                per_class: 4,
-                classes: 10_000,
-            },
-        },
-        peers: vec!["pml"],
-        tolerance: 1e-3,
-    };
-    let heads = Loss::HEADS.into_iter().map(head);
-    let pairs = Loss::PAIRS.into_iter().flat_map(rows);
-    pairs.chain(heads).collect()
 }
 
 fn eval() -> Vec<Case> {

@@ -36,6 +36,7 @@
 pub(crate) mod cases;
 mod child;
 mod engine;
+mod losses;
 mod noise;
 mod ours;
 pub mod protocol;

@@ -1,17 +1,21 @@
 //! Losses with their gradient: of the embeddings, and of the class weights where there are any.
 
+use std::cell::RefCell;
 use std::time::Instant;
 
 use candle::{Device, Tensor, Var};
 use phiz_losses::{
-    ArcFace, ArcFaceConfig, Circle, Contrastive, CosFace, CosFaceConfig, FastAp,
-    GeneralizedLiftedStructure, Head, LiftedStructure, Margin, MetricLoss, MultiSimilarity, Nca,
-    NormalizedSoftmax, NormalizedSoftmaxConfig, NtXent, ProxyAnchor, ProxyAnchorConfig, Select,
-    SupCon, TripletMargin,
+    Angular, ArcFace, ArcFaceConfig, Batch, CentroidTriplet, Circle, Contrastive, CosFace,
+    CosFaceConfig, Dcl, DynamicSoftMargin, FastAp, GeneralizedLiftedStructure, Head, Histogram,
+    InstanceTarget, IntraPairVariance, LargeMarginSoftmax, LargeMarginSoftmaxConfig,
+    LiftedStructure, Margin, MetricLoss, MultiSimilarity, Nca, NormalizedSoftmax,
+    NormalizedSoftmaxConfig, NtXent, Pnp, ProxyAnchor, ProxyAnchorConfig, RankedList, Select,
+    SelectivelyContrastive, SmoothAp, SupCon, ThresholdConsistentMargin, TripletMargin,
+    TupletMargin, instance_loss,
 };
 
 use super::{Ready, clusters, normal};
-use crate::bench::cases::{Loss, LossSizes};
+use crate::bench::losses::{Loss, LossSizes};
 use crate::{Error, Result};
 
 /// The loss of a batch of embeddings.
@@ -70,6 +74,45 @@ pub(super) fn loss(which: Loss, sizes: LossSizes) -> Result<Ready> {
         Loss::FastAp => metric(FastAp::default(), labels),
         Loss::Nca => metric(Nca::default(), labels),
         Loss::Margin => metric(Margin::default(), labels),
+        Loss::SnrContrastive => metric(Contrastive::snr(), labels),
+        Loss::TripletSmooth => {
+            let loss = TripletMargin {
+                smooth: true,
+                ..triplet(Select::All)
+            };
+            metric(loss, labels)
+        }
+        Loss::TripletSwap => {
+            let loss = TripletMargin {
+                swap: true,
+                ..triplet(Select::All)
+            };
+            metric(loss, labels)
+        }
+        Loss::Angular => metric(Angular::default(), labels),
+        Loss::TupletMargin => metric(TupletMargin::default(), labels),
+        Loss::IntraPairVariance => metric(IntraPairVariance::default(), labels),
+        Loss::ThresholdConsistentMargin => metric(ThresholdConsistentMargin::default(), labels),
+        Loss::RankedList => metric(RankedList::default(), labels),
+        Loss::Histogram => metric(Histogram::default(), labels),
+        Loss::SmoothAp => metric(SmoothAp::default(), labels),
+        Loss::Pnp => metric(Pnp::default(), labels),
+        Loss::Dclw => metric(Dcl::weighted(), labels),
+        Loss::SelectivelyContrastive => metric(SelectivelyContrastive::default(), labels),
+        Loss::DynamicSoftMargin => {
+            let loss = RefCell::new(DynamicSoftMargin::default());
+            Box::new(move |x: &Tensor| loss.borrow_mut().forward(&Batch::new(x, &labels)?))
+        }
+        Loss::CentroidTriplet => {
+            Box::new(move |x: &Tensor| CentroidTriplet::default().forward(x, &labels))
+        }
+        Loss::Instance => {
+            Box::new(move |x: &Tensor| instance_loss(x, &labels, InstanceTarget::LabelRank, 64.0))
+        }
+        Loss::LargeMarginSoftmax => head(
+            LargeMarginSoftmax::from_weight(weight, LargeMarginSoftmaxConfig::default())?,
+            &labels,
+        )?,
         Loss::ArcFace => {
             let config = ArcFaceConfig {
                 margin: 28.6f64.to_radians(),
