@@ -6,7 +6,9 @@ use candle::{D, Result, Tensor, bail};
 use phiz_kernels::safe::{log_sum_exp_last_dim, normalize_last_dim, sqrt};
 use phiz_kernels::softplus;
 
-use crate::distance::Measure;
+use phiz_mining::Measure;
+
+use crate::distance::measure_matrix;
 use crate::label::{Label, keys};
 use crate::ops::{check_embeddings, check_finite, constant, host, indices, squared_distance, zero};
 use crate::reduction::{Reduction, hinge};
@@ -231,7 +233,7 @@ impl CentroidTriplet {
         let sums = classes.sums(&x)?;
         let sizes: Vec<f64> = classes.sizes.iter().map(|&s| 1.0 / s as f64).collect();
         let centres = sums.broadcast_mul(&constant(sizes, (k, 1), &x)?)?;
-        let far = Measure::L2.unnormalized().matrix(&x, &centres)?;
+        let far = measure_matrix(Measure::L2.unnormalized(), &x, &centres)?;
         let rest = (sums.index_select(&classes.class_index(&x)?, 0)? - &x)?
             .broadcast_mul(&constant(inverse, (n, 1), &x)?)?;
         let near = sqrt(&squared_distance(&x, &rest)?)?;

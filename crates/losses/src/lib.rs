@@ -126,7 +126,7 @@ mod chunked;
 mod combine;
 mod coupled;
 pub mod deviations;
-pub mod distance;
+mod distance;
 mod engine;
 mod focal;
 pub mod heads;
@@ -156,7 +156,7 @@ pub use centroid::{CentroidTriplet, Ge2e, Ge2eForm};
 pub use chunked::{TwoPass, in_anchor_chunks, two_pass};
 pub use combine::{ViewPairing, WeightedSum, views};
 pub use coupled::{CoupledClustersConfig, coupled_clusters, coupled_clusters_report};
-pub use distance::{Measure, MeasureKind};
+pub use distance::measure_matrix;
 pub use focal::{FocalConfig, focal_loss};
 pub use heads::{
     AdaFace, AdaFaceConfig, ArcNegativeFace, ArcNegativeFaceConfig, CenterLoss, CenterLossConfig,
@@ -182,6 +182,7 @@ pub use pair::{
     MultiSimilarity, MultiSupCon, Nca, NtXent, SupCon, ThresholdConsistentMargin, TupletMargin,
 };
 pub use phiz_kernels::cross_entropy;
+pub use phiz_mining::{Measure, MeasureKind};
 pub use rank::{FastAp, Histogram, Pnp, PnpVariant, RankedList, SmoothAp};
 pub use reducer::Reducer;
 pub use reduction::{Reduction, TupletReduction};

@@ -20,15 +20,15 @@ fn main() -> Result<()> {
         sizes
     };
     let miners: [(&str, Measure, Box<dyn Miner>); 9] = [
-        ("batch hard", Measure::EUCLIDEAN, Box::new(BatchHardMiner)),
+        ("batch hard", Measure::L2, Box::new(BatchHardMiner)),
         (
             "batch easy-hard",
-            Measure::EUCLIDEAN,
+            Measure::L2,
             Box::new(BatchEasyHardMiner::default()),
         ),
         (
             "semi-hard triplets",
-            Measure::EUCLIDEAN,
+            Measure::L2,
             Box::new(TripletMarginMiner {
                 margin: 0.05,
                 kind: TripletKind::SemiHard,
@@ -36,7 +36,7 @@ fn main() -> Result<()> {
         ),
         (
             "pair margin",
-            Measure::EUCLIDEAN,
+            Measure::L2,
             Box::new(PairMarginMiner::default()),
         ),
         (
@@ -46,18 +46,18 @@ fn main() -> Result<()> {
         ),
         (
             "angular, 35 degrees",
-            Measure::EUCLIDEAN,
+            Measure::L2,
             Box::new(AngularMiner { angle: 35.0 }),
         ),
-        ("hdc", Measure::EUCLIDEAN, Box::new(HdcMiner::default())),
+        ("hdc", Measure::L2, Box::new(HdcMiner::default())),
         (
             "distance weighted",
-            Measure::EUCLIDEAN,
+            Measure::L2,
             Box::new(DistanceWeightedMiner::default()),
         ),
         (
             "uniform histogram",
-            Measure::EUCLIDEAN,
+            Measure::L2,
             Box::new(UniformHistogramMiner::default()),
         ),
     ];

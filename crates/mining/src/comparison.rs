@@ -259,12 +259,16 @@ impl<'a> Comparison<'a> {
     /// Fails unless the scores are Euclidean distances, which a precomputed matrix of distances is taken to hold. Says whether
     /// they are squared.
     pub(crate) fn euclidean(&self, who: &str) -> Result<bool> {
-        match (&self.scores, self.measure.kind) {
-            (Scores::Matrix { order, .. }, _) if *order == Order::Distance => Ok(false),
-            (Scores::Rows { .. }, MeasureKind::Euclidean) => Ok(false),
-            (Scores::Rows { .. }, MeasureKind::Squared) => Ok(true),
+        let power = match self.measure.kind {
+            MeasureKind::Lp(2.0) => self.measure.power,
+            _ => f64::NAN,
+        };
+        match &self.scores {
+            Scores::Matrix { order, .. } if *order == Order::Distance => Ok(false),
+            Scores::Rows { .. } if power == 1.0 => Ok(false),
+            Scores::Rows { .. } if power == 2.0 => Ok(true),
             _ => bail!(
-                "{who} is defined on Euclidean distances: Measure::EUCLIDEAN, or a matrix of such distances"
+                "{who} is defined on Euclidean distances: Measure::L2, or a matrix of such distances"
             ),
         }
     }
@@ -274,7 +278,7 @@ impl<'a> Comparison<'a> {
         let given = matches!(self.scores, Scores::Matrix { .. });
         if !given && !self.measure.normalize {
             bail!(
-                "{who} is defined on distances between unit vectors: Measure::EUCLIDEAN, or a matrix of such distances"
+                "{who} is defined on distances between unit vectors: Measure::L2, or a matrix of such distances"
             );
         }
         self.euclidean(who)
@@ -339,7 +343,7 @@ impl<'a> Comparison<'a> {
                 if self.references == 0 {
                     return Ok(Vec::new());
                 }
-                let of = unit(references.as_ref().unwrap_or(anchors), self.measure.unit())?;
+                let of = unit(references.as_ref().unwrap_or(anchors), self.measure)?;
                 sq_distances(&of, &of)?.flatten_all()?.to_vec1()
             }
         }
@@ -356,13 +360,13 @@ impl<'a> Comparison<'a> {
         if anchors.is_empty() {
             return Ok(None);
         }
-        let normalize = self.measure.unit();
-        let a = unit(anchors, normalize)?;
+        self.measure.check()?;
+        let a = unit(anchors, self.measure)?;
         let r = match references {
-            Some(rows) => unit(rows, normalize)?,
+            Some(rows) => unit(rows, self.measure)?,
             None => a.clone(),
         };
-        if self.measure.kind == MeasureKind::SignalToNoise {
+        if self.measure.kind == MeasureKind::Snr {
             check_variance(anchors)?;
         }
         Ok(Some((a, r)))
@@ -389,29 +393,45 @@ impl<'a> Comparison<'a> {
             (_, None) => return Ok(Vec::new()),
         };
         let flat = |t: Tensor| t.flatten_all()?.to_vec1::<f64>();
-        match self.measure.kind {
-            MeasureKind::Squared => flat(sq_distances(&a, r)?),
-            MeasureKind::Euclidean => {
-                let mut d = flat(sq_distances(&a, r)?)?;
+        let power = self.measure.power;
+        let raise = |d: &mut Vec<f64>, power: f64| {
+            if power == 0.5 {
                 d.iter_mut().for_each(|d| *d = d.sqrt());
-                Ok(d)
+            } else if power != 1.0 {
+                d.iter_mut().for_each(|d| *d = d.powf(power));
             }
-            MeasureKind::Cosine | MeasureKind::Dot => {
+        };
+        let mut d = match self.measure.kind {
+            MeasureKind::Lp(2.0) => {
+                let mut d = flat(sq_distances(&a, r)?)?;
+                raise(&mut d, power / 2.0);
+                return Ok(d);
+            }
+            MeasureKind::Dot => {
                 let mut d = flat(a.matmul(&r.t()?)?)?;
                 d.iter_mut().for_each(|d| *d = -*d);
-                Ok(d)
+                return Ok(d);
             }
-            MeasureKind::SignalToNoise => {
+            MeasureKind::Lp(p) => {
                 let (a, r) = (a.to_vec2::<f64>()?, r.to_vec2::<f64>()?);
-                Ok(a.par_iter()
+                let one = |a: &[f64], r: &[f64]| norm(a.iter().zip(r).map(|(a, r)| a - r), p);
+                a.par_iter()
+                    .flat_map_iter(|a| r.iter().map(move |r| one(a, r)))
+                    .collect::<Vec<f64>>()
+            }
+            MeasureKind::Snr => {
+                let (a, r) = (a.to_vec2::<f64>()?, r.to_vec2::<f64>()?);
+                a.par_iter()
                     .flat_map_iter(|a| {
                         let noise = variance(a.iter().copied());
                         r.iter()
                             .map(move |r| variance(a.iter().zip(r).map(|(a, r)| a - r)) / noise)
                     })
-                    .collect())
+                    .collect()
             }
-        }
+        };
+        raise(&mut d, power);
+        Ok(d)
     }
 }
 
@@ -426,25 +446,38 @@ impl std::fmt::Debug for Comparison<'_> {
     }
 }
 
-/// The rows as a tensor, scaled to unit length if asked; zero rows stay zero.
-fn unit(rows: &[Vec<f64>], normalize: bool) -> Result<Tensor> {
+/// The rows as a tensor, scaled to unit length if the measure asks for it; zero rows stay zero.
+fn unit(rows: &[Vec<f64>], measure: Measure) -> Result<Tensor> {
     let dim = rows.first().map_or(0, Vec::len);
+    let p = match measure.kind {
+        MeasureKind::Lp(p) => p,
+        _ => 2.0,
+    };
     let mut values = Vec::with_capacity(rows.len() * dim);
     for row in rows {
-        // The largest value out of the root, so that no length overflows or vanishes.
-        let top = row.iter().fold(0f64, |top, v| top.max(v.abs()));
-        let length = if normalize && top > 0.0 {
-            top * row
-                .iter()
-                .map(|v| (v / top) * (v / top))
-                .sum::<f64>()
-                .sqrt()
-        } else {
-            1.0
+        let length = match measure.normalize {
+            true => norm(row.iter().copied(), p),
+            false => 1.0,
         };
+        let length = if length > 0.0 { length } else { 1.0 };
         values.extend(row.iter().map(|v| v / length));
     }
     Tensor::from_vec(values, (rows.len(), dim), &Device::Cpu)
+}
+
+/// The p-norm.
+fn norm(values: impl Iterator<Item = f64> + Clone, p: f64) -> f64 {
+    // The largest value out of the root, so that no length overflows or vanishes.
+    let top = values.clone().fold(0f64, |top, v| top.max(v.abs()));
+    if top == 0.0 || p.is_infinite() {
+        return top;
+    }
+    let scaled = values.map(|v| (v / top).abs());
+    top * if p == 2.0 {
+        scaled.map(|v| v * v).sum::<f64>().sqrt()
+    } else {
+        scaled.map(|v| v.powf(p)).sum::<f64>().powf(1.0 / p)
+    }
 }
 
 /// Unbiased variance of at least two values.

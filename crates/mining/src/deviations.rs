@@ -31,10 +31,10 @@
 //! | `miner(embeddings, labels)` | `miner.mine(&Comparison::new(&embeddings, &labels)?)` |
 //! | `miner(embeddings, labels, ref_emb, ref_labels)` | [`Comparison::with_references`](crate::Comparison::with_references) with [`LabelsBetween`](crate::LabelsBetween) |
 //! | `distance=CosineSimilarity()` | `.measure(Measure::COSINE)` |
-//! | `LpDistance(normalize_embeddings=False)` | `.measure(Measure::EUCLIDEAN.raw())` |
-//! | `LpDistance(power=2)` | [`Measure::SQUARED`](crate::Measure::SQUARED) |
+//! | `LpDistance(normalize_embeddings=False)` | `.measure(Measure::L2.unnormalized())` |
+//! | `LpDistance(power=2)` | [`Measure::SQUARED_L2`](crate::Measure::SQUARED_L2) |
 //! | `DotProductSimilarity(normalize_embeddings=False)` | [`Measure::DOT`](crate::Measure::DOT) |
-//! | `SNRDistance()` | [`Measure::SIGNAL_TO_NOISE`](crate::Measure::SIGNAL_TO_NOISE) |
+//! | `SNRDistance()` | [`Measure::SNR`](crate::Measure::SNR) |
 //! | `mat=` (version 3) | [`Comparison::from_matrix`](crate::Comparison::from_matrix) |
 //! | `tuples_per_anchor=` (version 3) | [`TripletMarginMiner::mine_some`](crate::TripletMarginMiner::mine_some), `per_anchor` of [`DistanceWeightedMiner`](crate::DistanceWeightedMiner) |
 //! | `AngularMiner` | [`AngularMiner`](crate::AngularMiner) |

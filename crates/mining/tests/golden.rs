@@ -34,12 +34,12 @@ impl Case<'_> {
     fn compare_part(&self, dim: usize) -> Comparison<'_> {
         let part = |t: &Tensor| t.narrow(1, 0, dim).unwrap();
         let measure = match self.result["measure"].as_str().unwrap() {
-            "euclidean" => Measure::EUCLIDEAN,
-            "euclidean_raw" => Measure::EUCLIDEAN.raw(),
-            "squared" => Measure::SQUARED,
+            "euclidean" => Measure::L2,
+            "euclidean_raw" => Measure::L2.unnormalized(),
+            "squared" => Measure::SQUARED_L2,
             "cosine" => Measure::COSINE,
             "dot_raw" => Measure::DOT,
-            _ => Measure::SIGNAL_TO_NOISE,
+            _ => Measure::SNR,
         };
         match &self.references {
             None => Comparison::new(&part(&self.embeddings), &self.labels),
@@ -229,9 +229,9 @@ fn angles() {
             };
             let wanted: Vec<u64> = read(&wanted["triplets"]);
             // The package measures the embeddings as they are.
-            let raw = case.compare().measure(Measure::EUCLIDEAN.raw());
+            let raw = case.compare().measure(Measure::L2.unnormalized());
             assert_eq!(case.triplets(&miner.mine(&raw).unwrap()), wanted);
-            let squared = case.compare().measure(Measure::SQUARED.raw());
+            let squared = case.compare().measure(Measure::SQUARED_L2.unnormalized());
             assert_eq!(case.triplets(&miner.mine(&squared).unwrap()), wanted);
             seen += wanted.len();
         }

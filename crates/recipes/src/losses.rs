@@ -339,7 +339,7 @@ impl Chosen {
         // The miner of the multi-similarity loss is defined on cosines, the others on distances of unit vectors.
         let measure = match config.miner.as_str() {
             "multi-similarity" => Measure::COSINE,
-            _ => Measure::EUCLIDEAN,
+            _ => Measure::L2,
         };
         Ok(Some(Chosen {
             loss,

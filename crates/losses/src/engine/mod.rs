@@ -37,7 +37,7 @@ pub(crate) use side::Side;
 pub(crate) use source::Source;
 
 use crate::batch::{Batch, Input, Relation};
-use crate::distance::Measure;
+use phiz_mining::Measure;
 use crate::reducer::{Part, Plan, Reducer, Terms};
 
 /// Runs `$body` with `$t` bound to f32 or f64.
@@ -322,7 +322,7 @@ fn build<T: Real>(
             Input::Embeddings { own, reference } => {
                 let d = own.dim(1)?;
                 let x = Side::new(&host(own)?, d, rows, measure)?;
-                if matches!(measure.kind, crate::distance::MeasureKind::Snr) {
+                if matches!(measure.kind, phiz_mining::MeasureKind::Snr) {
                     x.check_variance()?;
                 }
                 Backing::Embedded(Box::new(match reference {

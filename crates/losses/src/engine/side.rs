@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::real::Real;
 use super::simd;
-use crate::distance::{Measure, MeasureKind};
+use phiz_mining::{Measure, MeasureKind};
 
 /// Embeddings in the order of `perm`: normalised and centred as the measure asks.
 pub(crate) struct Side<T> {

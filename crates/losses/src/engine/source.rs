@@ -11,7 +11,7 @@ use super::product::{Mat, product};
 use super::real::Real;
 use super::side::{Side, signum};
 use super::simd::{self, LANES};
-use crate::distance::{Measure, MeasureKind};
+use phiz_mining::{Measure, MeasureKind};
 
 /// Rows of one tile: the unit of parallel work, whatever the number of threads.
 pub(crate) const TILE: usize = 128;

@@ -4,7 +4,7 @@ use candle::{Result, Tensor};
 
 use super::sign;
 use crate::batch::{Batch, MetricLoss};
-use crate::distance::Measure;
+use phiz_mining::Measure;
 use crate::engine::{Matrix, MatrixLoss, Outcome, Reading, Real, Whom, evaluate, simd, total};
 use crate::ops::check_finite;
 use crate::reducer::{Part, Plan, Reducer, Terms};

@@ -6,7 +6,7 @@ use candle::{Result, Tensor, bail};
 
 use super::sign;
 use crate::batch::{Batch, MetricLoss};
-use crate::distance::{Measure, MeasureKind};
+use phiz_mining::{Measure, MeasureKind};
 use crate::engine::{Matrix, MatrixLoss, Outcome, Reading, Real, Row, Whom, evaluate, simd, total};
 use crate::ops::check_finite;
 use crate::reducer::{Part, Reducer, Terms};

@@ -4,7 +4,7 @@ use candle::{Result, Tensor};
 
 use super::{check_positive, sign};
 use crate::batch::{Batch, MetricLoss};
-use crate::distance::Measure;
+use phiz_mining::Measure;
 use crate::engine::{Matrix, MatrixLoss, Outcome, Reading, Real, Whom, evaluate, simd};
 use crate::ops::check_finite;
 use crate::reducer::Reducer;

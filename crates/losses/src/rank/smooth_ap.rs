@@ -4,7 +4,7 @@ use candle::{Result, Tensor, bail};
 
 use super::{soft_rank, soft_rank_slope};
 use crate::batch::{Batch, MetricLoss};
-use crate::distance::Measure;
+use phiz_mining::Measure;
 use crate::engine::{Matrix, MatrixLoss, Outcome, Reading, Real, Whom, clear, evaluate};
 use crate::pair::check_positive;
 use crate::reducer::Reducer;

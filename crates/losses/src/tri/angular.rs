@@ -5,7 +5,7 @@ use phiz_kernels::safe::normalize_last_dim;
 
 use super::joined::Roles;
 use crate::batch::{Batch, Input, MetricLoss, Relation};
-use crate::distance::Measure;
+use phiz_mining::Measure;
 use crate::engine::{
     Class, Matrix, MatrixLoss, Outcome, Reading, Real, evaluate, host, simd, total,
 };

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use candle::{Result, Tensor, bail};
 
 use crate::batch::Batch;
-use crate::distance::Measure;
+use phiz_mining::Measure;
 use crate::engine::{Matrix, MatrixLoss, Outcome, Reading, Real, Row, Whom, evaluate, simd};
 use crate::pair::check_positive;
 

@@ -3,7 +3,7 @@
 use candle::{DType, Result, Tensor, bail};
 
 use crate::batch::{Batch, MetricLoss};
-use crate::distance::Measure;
+use phiz_mining::Measure;
 use crate::engine::{Matrix, MatrixLoss, Outcome, Reading, Real, Whom, clear, evaluate};
 use crate::ops::{check_finite, host};
 use crate::pair::sign;

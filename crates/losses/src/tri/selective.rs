@@ -3,7 +3,7 @@
 use candle::{Result, Tensor};
 
 use crate::batch::{Batch, MetricLoss};
-use crate::distance::Measure;
+use phiz_mining::Measure;
 use crate::engine::{Matrix, MatrixLoss, Outcome, Reading, Real, Whom, clear, evaluate, simd};
 use crate::ops::check_finite;
 use crate::pair::check_positive;

@@ -4,7 +4,7 @@ use candle::{Result, Tensor, bail};
 
 use super::hinge::{Filter, hinge, soft};
 use crate::batch::{Batch, MetricLoss};
-use crate::distance::Measure;
+use phiz_mining::Measure;
 use crate::engine::{Matrix, MatrixLoss, Outcome, Reading, Real, evaluate, simd};
 use crate::ops::check_finite;
 use crate::pair::sign;

@@ -290,7 +290,7 @@ fn a_given_matrix_is_the_same_as_the_embeddings() -> Result<()> {
         };
         let (value, grad) = labelled(&*loss, &data, &LABELS)?;
         let x = Var::from_tensor(&data)?;
-        let matrix = measure.matrix(&x, &x)?;
+        let matrix = measure_matrix(measure, &x, &x)?;
         let (v, g) = run(&*loss, &Batch::from_matrix(&matrix, &LABELS)?, &[&x])?;
         close(name, &[v], &[value], 1e-10);
         close(name, &g[0], &grad, 1e-9);

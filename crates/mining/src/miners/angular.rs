@@ -14,9 +14,9 @@ use crate::tuples::Triplets;
 /// negative. The distance to the centre is taken from the three sides, `d(n, c)^2 = (d(n, a)^2 + d(n, p)^2) / 2 - d(a, p)^2 /
 /// 4`, so that no embedding is formed for each pair. A negative exactly at the centre counts as 90 degrees.
 ///
-/// Needs Euclidean distances ([`Measure::EUCLIDEAN`](crate::Measure::EUCLIDEAN), squared or not, of unit vectors or raw; or a
+/// Needs Euclidean distances ([`Measure::L2`](crate::Measure::L2), squared or not, of unit vectors or raw; or a
 /// square matrix of them). pytorch-metric-learning asks for unit vectors and then measures the embeddings as they are: that is
-/// `Measure::EUCLIDEAN.raw()`. Time O(B M D + B K M) for K positives an anchor; the distances between references are kept, M x M.
+/// `Measure::L2.unnormalized()`. Time O(B M D + B K M) for K positives an anchor; the distances between references are kept, M x M.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AngularMiner {
     /// Degrees, 0 to 90. Default 20.

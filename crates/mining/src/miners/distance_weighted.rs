@@ -31,7 +31,7 @@ pub enum Fallback {
 /// Weights are handled as logarithms relative to the largest of the anchor, so that none vanishes for want of range, however
 /// large D is. What anchors without any weight get is [`Fallback`]'s, and they are counted.
 ///
-/// Needs distances of unit vectors ([`Measure::EUCLIDEAN`](crate::Measure::EUCLIDEAN), or a matrix of them with
+/// Needs distances of unit vectors ([`Measure::L2`](crate::Measure::L2), or a matrix of them with
 /// [`Comparison::dimension`]). Time O(B M D), memory linear.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DistanceWeightedMiner {

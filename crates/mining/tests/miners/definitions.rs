@@ -26,7 +26,7 @@ proptest! {
         let renamed: Vec<String> = labels.iter()
             .map(|l| format!("class {}", names.iter().rev().position(|n| n == l).unwrap())).collect();
         let draw = Draw::new(seed, step);
-        let measures = [Measure::EUCLIDEAN, Measure::SQUARED, Measure::COSINE, Measure::SQUARED.raw(), Measure::DOT];
+        let measures = [Measure::L2, Measure::SQUARED_L2, Measure::COSINE, Measure::SQUARED_L2.unnormalized(), Measure::DOT];
         let measure = measures[step as usize % measures.len()];
         let names: Vec<&str> = renamed.iter().map(String::as_str).collect();
         for (i, miner) in every_miner().into_iter().enumerate() {
@@ -87,7 +87,7 @@ proptest! {
         let rows = grid(items.len(), 3, seed);
         let e = tensor(&rows);
         let d = |a: usize, b: usize| rows[a].iter().zip(&rows[b]).map(|(x, y)| (x - y) * (x - y)).sum::<f64>();
-        let compare = || Comparison::new(&e, rules.clone()).unwrap().measure(Measure::SQUARED.raw());
+        let compare = || Comparison::new(&e, rules.clone()).unwrap().measure(Measure::SQUARED_L2.unnormalized());
         let n = items.len();
         let positive = |a: usize, b: usize| expression[a] == expression[b] && identity[a] != identity[b];
         let negative = |a: usize, b: usize| identity[a] == identity[b] && expression[a] != expression[b];

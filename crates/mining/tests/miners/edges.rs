@@ -78,7 +78,7 @@ fn what_cannot_be_compared_is_named() {
     assert!(text(Comparison::new(&empty, &[0, 0])).contains("0 values"));
     let level = Comparison::new(&tensor(&[vec![1.0, 1.0], vec![1.0, 0.0]]), &[0, 0])
         .unwrap()
-        .measure(Measure::SIGNAL_TO_NOISE);
+        .measure(Measure::SNR);
     assert!(
         BatchHardMiner
             .mine(&level)
@@ -155,7 +155,7 @@ fn settings_that_make_no_sense_are_refused() {
     );
     refused(
         &DistanceWeightedMiner::default(),
-        c().measure(Measure::EUCLIDEAN.raw()),
+        c().measure(Measure::L2.unnormalized()),
         "unit vectors",
     );
     refused(

@@ -11,7 +11,7 @@ fn ranges_hold_for_all_partners_too() {
     let e = tensor(&[vec![0.0], vec![1.0], vec![2.0], vec![5.0], vec![6.0]]);
     let c = Comparison::new(&e, &[0, 0, 0, 1, 1])
         .unwrap()
-        .measure(Measure::EUCLIDEAN.raw());
+        .measure(Measure::L2.unnormalized());
     let miner = BatchEasyHardMiner {
         positive: Pick::All,
         negative: Pick::All,
@@ -50,7 +50,7 @@ fn ranked_partners_skip_the_hardest() {
     ]);
     let c = Comparison::new(&e, &[0, 0, 0, 1, 1, 2])
         .unwrap()
-        .measure(Measure::EUCLIDEAN.raw());
+        .measure(Measure::L2.unnormalized());
     let pairs = RankedMiner {
         positives: 1..5,
         negatives: 1..3,
