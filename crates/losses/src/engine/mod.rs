@@ -9,6 +9,7 @@
 //! The engine runs on the host: embeddings on another device are copied there and their gradient back, which for (B, D) numbers
 //! costs less than the matrix would.
 
+mod back;
 mod classes;
 mod dense;
 mod link;

@@ -13,6 +13,32 @@ use crate::ops::check_finite;
 #[derive(Debug, Clone)]
 struct Bias(Tensor);
 
+/// What the heads with a threshold have in common.
+macro_rules! biased {
+    ($head:ident) => {
+        impl $head {
+            /// b, (1).
+            pub fn bias(&self) -> &Tensor {
+                &self.state.0
+            }
+
+            /// The same head with the bias `bias` (1).
+            ///
+            /// # Errors
+            /// When the bias is not of shape (1).
+            pub fn with_bias(self, bias: Tensor) -> Result<Self> {
+                if bias.dims() != [1] {
+                    bail!("a bias is (1), got {:?}", bias.dims());
+                }
+                Ok(Self {
+                    state: Bias(bias),
+                    ..self
+                })
+            }
+        }
+    };
+}
+
 /// `a softplus(-(r (g(c_y) - m) + b)) + z sum_{j != y} softplus(r (g(c_j) + n) + b)` with `g(c) = 2 ((c + 1) / 2)^t - 1`.
 struct BinaryRows {
     labels: Vec<u32>,
@@ -143,13 +169,6 @@ impl Default for SphereFace2Config {
 impl HeadConfig for SphereFace2Config {
     const OP: &'static str = "sphereface2";
 
-    fn init(&self, _: usize) -> Init {
-        Init::Randn {
-            mean: 0.0,
-            stdev: 0.01,
-        }
-    }
-
     fn check(&self) -> Result<()> {
         check_positive("the scale of SphereFace2", self.scale)?;
         check_finite("the margin of SphereFace2", self.margin)?;
@@ -211,31 +230,9 @@ head! {
     SphereFace2, SphereFace2Config, Bias
 }
 cosine_scores!(SphereFace2);
+biased!(SphereFace2);
 
 impl SphereFace2 {
-    /// b, (1).
-    pub fn bias(&self) -> &Tensor {
-        &self.state.0
-    }
-
-    /// The same head with the bias `bias` (1).
-    ///
-    /// # Errors
-    /// When the bias is not of shape (1).
-    pub fn with_bias(self, bias: Tensor) -> Result<Self> {
-        bias.dims1().and_then(|n| {
-            if n == 1 {
-                Ok(())
-            } else {
-                bail!("a bias is (1), got ({n})")
-            }
-        })?;
-        Ok(Self {
-            state: Bias(bias),
-            ..self
-        })
-    }
-
     fn run(&self, batch: Batch) -> Result<Tensor> {
         let SphereFace2Config {
             scale,
@@ -307,31 +304,9 @@ head! {
     UniFace, UniFaceConfig, Bias
 }
 cosine_scores!(UniFace);
+biased!(UniFace);
 
 impl UniFace {
-    /// b, (1).
-    pub fn bias(&self) -> &Tensor {
-        &self.state.0
-    }
-
-    /// The same head with the bias `bias` (1).
-    ///
-    /// # Errors
-    /// When the bias is not of shape (1).
-    pub fn with_bias(self, bias: Tensor) -> Result<Self> {
-        bias.dims1().and_then(|n| {
-            if n == 1 {
-                Ok(())
-            } else {
-                bail!("a bias is (1), got ({n})")
-            }
-        })?;
-        Ok(Self {
-            state: Bias(bias),
-            ..self
-        })
-    }
-
     fn run(&self, batch: Batch) -> Result<Tensor> {
         let UniFaceConfig {
             scale,

@@ -6,6 +6,7 @@ mod build;
 mod edges;
 mod golden;
 mod invariances;
+mod state;
 mod wrappers;
 
 use candle::{DType, Device, Result, Tensor, Var};
