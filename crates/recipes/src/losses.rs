@@ -111,7 +111,7 @@ const LOSSES: &[Entry<dyn MetricLoss>] = entries! { dyn MetricLoss;
     "ranked-list" => phiz_losses::RankedList [margin, tn, tp, imbalance],
     "selectively-contrastive" => phiz_losses::SelectivelyContrastive [temperature, hard_weight],
     "smooth-ap" => phiz_losses::SmoothAp [temperature],
-    "snr-contrastive" => phiz_losses::Contrastive [pos_margin, neg_margin] { measure: phiz_losses::Measure::SNR },
+    "snr-contrastive" => phiz_losses::Contrastive [pos_margin, neg_margin] { measure: Measure::SNR },
     "sup-con" => phiz_losses::SupCon [temperature],
     "threshold-consistent-margin" => phiz_losses::ThresholdConsistentMargin [
         lambda_plus, lambda_minus, margin_plus, margin_minus

@@ -5,7 +5,7 @@ use candle_nn::{VarBuilder, VarMap};
 use phiz_kernels::gradcheck::check;
 use phiz_losses::*;
 
-use crate::{close, cpu, labels, numbers, run, values};
+use crate::{build, close, cpu, labels, numbers, run, values};
 
 pub const LABELS: [u32; 6] = [0, 2, 1, 3, 2, 0];
 
