@@ -38,8 +38,8 @@ pub(crate) use side::Side;
 pub(crate) use source::Source;
 
 use crate::batch::{Batch, Input, Relation};
-use phiz_mining::Measure;
 use crate::reducer::{Part, Plan, Reducer, Terms};
+use phiz_mining::Measure;
 
 /// Runs `$body` with `$t` bound to f32 or f64.
 macro_rules! for_real {

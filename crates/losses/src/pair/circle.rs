@@ -4,10 +4,10 @@ use candle::{Result, Tensor};
 
 use super::check_positive;
 use crate::batch::{Batch, MetricLoss};
-use phiz_mining::Measure;
 use crate::engine::{Matrix, MatrixLoss, Outcome, Reading, Real, Whom, clear, evaluate, simd};
 use crate::ops::check_finite;
 use crate::reducer::Reducer;
+use phiz_mining::Measure;
 
 /// Circle loss on cosines (Sun et al., CVPR 2020): for each anchor
 ///

@@ -4,10 +4,10 @@ use candle::{Result, Tensor};
 
 use super::sign;
 use crate::batch::{Batch, MetricLoss};
-use phiz_mining::Measure;
 use crate::engine::{Matrix, MatrixLoss, Outcome, Reading, Real, Whom, evaluate, simd, total};
 use crate::ops::check_finite;
 use crate::reducer::{Part, Plan, Reducer, Terms};
+use phiz_mining::Measure;
 
 /// Contrastive loss (Hadsell, Chopra, LeCun, CVPR 2006; first powers, as in pytorch-metric-learning):
 ///

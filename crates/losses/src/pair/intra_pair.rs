@@ -4,10 +4,10 @@ use candle::{Result, Tensor};
 
 use super::sign;
 use crate::batch::{Batch, MetricLoss};
-use phiz_mining::Measure;
 use crate::engine::{Matrix, MatrixLoss, Outcome, Reading, Real, Whom, evaluate, simd, total};
 use crate::ops::check_finite;
 use crate::reducer::{Part, Reducer, Terms};
+use phiz_mining::Measure;
 
 /// Intra-pair variance loss (Yu, Tao, ICCV 2019): with `mean` over all pairs of a kind,
 ///

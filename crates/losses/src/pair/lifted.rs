@@ -6,10 +6,10 @@ use candle::{Result, Tensor, bail};
 
 use super::sign;
 use crate::batch::{Batch, MetricLoss};
-use phiz_mining::{Measure, MeasureKind};
 use crate::engine::{Matrix, MatrixLoss, Outcome, Reading, Real, Row, Whom, evaluate, simd, total};
 use crate::ops::check_finite;
 use crate::reducer::{Part, Reducer, Terms};
+use phiz_mining::{Measure, MeasureKind};
 
 /// Lifted structure loss (Oh Song, Xiang, Jegelka, Savarese, CVPR 2016): for each positive pair
 ///

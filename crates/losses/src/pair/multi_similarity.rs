@@ -4,10 +4,10 @@ use candle::{Result, Tensor};
 
 use super::{check_positive, sign};
 use crate::batch::{Batch, MetricLoss};
-use phiz_mining::Measure;
 use crate::engine::{Matrix, MatrixLoss, Outcome, Reading, Real, Whom, evaluate, simd};
 use crate::ops::check_finite;
 use crate::reducer::Reducer;
+use phiz_mining::Measure;
 
 /// Multi-similarity loss (Wang, Han, Huang, Dong, Scott, CVPR 2019): for each anchor
 ///

@@ -4,9 +4,9 @@ use candle::{Result, Tensor};
 
 use super::{check_positive, sign};
 use crate::batch::{Batch, MetricLoss};
-use phiz_mining::Measure;
 use crate::engine::{Matrix, MatrixLoss, Outcome, Reading, Real, Whom, clear, evaluate, simd};
 use crate::reducer::Reducer;
+use phiz_mining::Measure;
 
 /// Neighbourhood components analysis (Goldberger, Roweis, Hinton, Salakhutdinov, NIPS 2004), the logarithmic form: for each
 /// anchor with a positive

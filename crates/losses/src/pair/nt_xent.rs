@@ -4,9 +4,9 @@ use candle::{Result, Tensor};
 
 use super::{check_positive, sign};
 use crate::batch::{Batch, MetricLoss};
-use phiz_mining::Measure;
 use crate::engine::{Matrix, MatrixLoss, Outcome, Reading, Real, Whom, evaluate, simd};
 use crate::reducer::{Part, Reducer, Terms};
+use phiz_mining::Measure;
 
 /// Normalised temperature-scaled cross entropy (Sohn, NIPS 2016; Chen et al., ICML 2020), in pytorch-metric-learning's form: for
 /// each positive pair

@@ -4,11 +4,11 @@ use candle::{Result, Tensor};
 
 use super::{check_positive, sign};
 use crate::batch::{Batch, MetricLoss};
-use phiz_mining::Measure;
 use crate::engine::{Matrix, MatrixLoss, Outcome, Reading, Real, Whom, clear, evaluate, simd};
 use crate::label::{Label, keys};
 use crate::ops::check_finite;
 use crate::reducer::Reducer;
+use phiz_mining::Measure;
 
 /// Supervised contrastive loss, the form with the sum outside of the logarithm (Khosla et al., NeurIPS 2020): for each anchor
 ///

@@ -4,10 +4,10 @@ use candle::{DType, Result, Tensor};
 
 use super::check_positive;
 use crate::batch::{Batch, MetricLoss};
-use phiz_mining::Measure;
 use crate::engine::{Matrix, MatrixLoss, Outcome, Reading, Real, evaluate, simd};
 use crate::ops::check_finite;
 use crate::reducer::{Part, Reducer, Terms};
+use phiz_mining::Measure;
 
 /// Tuplet margin loss on cosines (Yu, Tao, ICCV 2019): for each positive pair
 ///

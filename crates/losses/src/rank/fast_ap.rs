@@ -3,9 +3,9 @@
 use candle::{Result, Tensor, bail};
 
 use crate::batch::{Batch, MetricLoss};
-use phiz_mining::Measure;
 use crate::engine::{Matrix, MatrixLoss, Outcome, Reading, Real, Whom, clear, evaluate};
 use crate::reducer::Reducer;
+use phiz_mining::Measure;
 
 /// FastAP (Cakir, He, Xia, Kulis, Sclaroff, CVPR 2019): one minus the average precision of each anchor, from soft histograms of
 /// the squared distances of unit-length embeddings over [0, 4],

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use candle::{Result, Tensor, bail};
 
 use crate::batch::{Batch, MetricLoss};
-use phiz_mining::Measure;
 use crate::engine::{Matrix, MatrixLoss, Outcome, Reading, Real, Row, Whom, evaluate};
+use phiz_mining::Measure;
 
 /// Histogram loss (Ustinova, Lempitsky, NIPS 2016): the probability that a random negative pair is more similar than a random
 /// positive one,

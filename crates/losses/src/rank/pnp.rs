@@ -4,11 +4,11 @@ use candle::{Result, Tensor, bail};
 
 use super::{soft_rank, soft_rank_slope};
 use crate::batch::{Batch, MetricLoss};
-use phiz_mining::Measure;
 use crate::engine::{Matrix, MatrixLoss, Outcome, Reading, Real, Whom, clear, evaluate};
 use crate::ops::check_finite;
 use crate::pair::check_positive;
 use crate::reducer::Reducer;
+use phiz_mining::Measure;
 
 /// What [`Pnp`] makes of the number `R` of negatives before a positive.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

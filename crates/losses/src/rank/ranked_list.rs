@@ -3,10 +3,10 @@
 use candle::{Result, Tensor, bail};
 
 use crate::batch::{Batch, MetricLoss};
-use phiz_mining::Measure;
 use crate::engine::{Matrix, MatrixLoss, Outcome, Reading, Real, Whom, evaluate};
 use crate::ops::check_finite;
 use crate::reducer::Reducer;
+use phiz_mining::Measure;
 
 /// Ranked list loss (Wang, Hua, Kodirov, Hu, Garnier, Robertson, CVPR 2019): for each anchor, with `u = d - (alpha - margin)` of
 /// the positives beyond `alpha - margin` and `v = alpha - d` of the negatives within `alpha`,

@@ -4,10 +4,10 @@ use candle::{Result, Tensor, bail};
 
 use super::{soft_rank, soft_rank_slope};
 use crate::batch::{Batch, MetricLoss};
-use phiz_mining::Measure;
 use crate::engine::{Matrix, MatrixLoss, Outcome, Reading, Real, Whom, clear, evaluate};
 use crate::pair::check_positive;
 use crate::reducer::Reducer;
+use phiz_mining::Measure;
 
 /// Smooth-AP (Brown, Xie, Kalogeiton, Zisserman, ECCV 2020): for each anchor one minus a smooth average precision of its class,
 /// itself included,

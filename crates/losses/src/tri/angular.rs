@@ -5,13 +5,13 @@ use phiz_kernels::safe::normalize_last_dim;
 
 use super::joined::Roles;
 use crate::batch::{Batch, Input, MetricLoss, Relation};
-use phiz_mining::Measure;
 use crate::engine::{
     Class, Matrix, MatrixLoss, Outcome, Reading, Real, evaluate, host, simd, total,
 };
 use crate::heads::wide;
 use crate::ops::{check_finite, constant, indices, zero};
 use crate::reducer::{Part, Plan, Reducer, Terms};
+use phiz_mining::Measure;
 
 /// Angular loss (Wang, Zhou, Wen, Liu, Lin, ICCV 2017), the N-pair form on unit-length embeddings: for each positive pair
 ///

@@ -5,9 +5,9 @@ use std::cell::RefCell;
 use candle::{Result, Tensor, bail};
 
 use crate::batch::Batch;
-use phiz_mining::Measure;
 use crate::engine::{Matrix, MatrixLoss, Outcome, Reading, Real, Row, Whom, evaluate, simd};
 use crate::pair::check_positive;
+use phiz_mining::Measure;
 
 /// Dynamic soft margin loss on Euclidean distances of unit-length embeddings (Zhang, Rusinkiewicz, ICCV 2019): each `x = d(a,p) -
 /// d(a,n)` weighted by the share of recent triplets that were easier,

@@ -3,10 +3,10 @@
 use candle::{DType, Result, Tensor, bail};
 
 use crate::batch::{Batch, MetricLoss};
-use phiz_mining::Measure;
 use crate::engine::{Matrix, MatrixLoss, Outcome, Reading, Real, Whom, clear, evaluate};
 use crate::ops::{check_finite, host};
 use crate::pair::sign;
+use phiz_mining::Measure;
 
 /// Margin loss (Wu, Manmatha, Smola, Krähenbühl, ICCV 2017): with a boundary `beta` between near and far,
 ///

@@ -3,11 +3,11 @@
 use candle::{Result, Tensor};
 
 use crate::batch::{Batch, MetricLoss};
-use phiz_mining::Measure;
 use crate::engine::{Matrix, MatrixLoss, Outcome, Reading, Real, Whom, clear, evaluate, simd};
 use crate::ops::check_finite;
 use crate::pair::check_positive;
 use crate::reducer::Reducer;
+use phiz_mining::Measure;
 
 /// Selectively contrastive triplet loss on cosines (Xuan, Stylianou, Liu, Pless, ECCV 2020): for each anchor with its nearest
 /// positive and its nearest negative

@@ -4,11 +4,11 @@ use candle::{Result, Tensor, bail};
 
 use super::hinge::{Filter, hinge, soft};
 use crate::batch::{Batch, MetricLoss};
-use phiz_mining::Measure;
 use crate::engine::{Matrix, MatrixLoss, Outcome, Reading, Real, evaluate, simd};
 use crate::ops::check_finite;
 use crate::pair::sign;
 use crate::reducer::{Part, Plan, Reducer, Terms};
+use phiz_mining::Measure;
 
 /// Which triplets of the batch take part, by `t = d(a,n) - d(a,p)`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
