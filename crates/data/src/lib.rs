@@ -42,6 +42,7 @@
 //!   to build.
 
 pub mod altered_digits;
+mod catalogue;
 mod dataset;
 mod decode;
 mod error;
@@ -68,11 +69,13 @@ mod resize;
 mod rng;
 mod spec;
 mod split;
+mod synth_spec;
 mod synthetic;
 mod transform;
 mod vectors;
 mod views;
 
+pub use catalogue::{FASHION_FOLDER, Source, catalogue};
 pub use dataset::{Dataset, InMemory, Subset, check};
 pub use decode::{
     EXTENSIONS, MAX_FILE_BYTES, MAX_PIXELS, decode_image, encode_png, jpeg_is_complete, read_image,
@@ -94,10 +97,11 @@ pub use points::{MIRROR_68, MIRROR_98, PointMap};
 pub use rendered::{RenderLayout, SHARD, write_rendered, write_sheet};
 pub use resize::resize;
 pub use rng::stream_rng;
-pub use spec::{FASHION_FOLDER, Source, Spec, catalogue, synth_keys};
+pub use spec::Spec;
 pub use split::{
     Split, assert_disjoint, identity_folds, split_by_identity, stratified_folds, stratified_split,
 };
+pub use synth_spec::synth_keys;
 pub use synthetic::{MAX_SAMPLES, Synthetic};
 pub use transform::{Augment, Fit, Transform, to_chw_f32};
 pub use vectors::Vectors;

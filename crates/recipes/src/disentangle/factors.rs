@@ -74,7 +74,7 @@ pub(crate) fn factors(
     for wanted in &data.remove {
         if wanted == "all" {
             let of_all = columns.iter().filter(|(name, column)| {
-                matches!(column, Column::Categorical { .. })
+                varies(column, train)
                     && **name != data.target
                     && *name != "identity"
                     && !data.keep.contains(name)
@@ -105,6 +105,16 @@ pub(crate) fn factors(
             factor(dataset, name, train)
         })
         .collect()
+}
+
+/// Whether a column has classes, and at least two of them in these rows.
+fn varies(column: &Column, rows: &[usize]) -> bool {
+    let Column::Categorical { codes, .. } = column else {
+        return false;
+    };
+    let mut found = rows.iter().filter_map(|&row| codes.get(row));
+    let first = found.next();
+    found.any(|code| Some(code) != first)
 }
 
 fn column<'a>(dataset: &'a dyn Dataset, key: &str, name: &str) -> Result<&'a Column> {

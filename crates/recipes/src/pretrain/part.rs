@@ -109,7 +109,7 @@ mod tests {
     fn noise_and_imbalance_do_what_they_say_to_the_training_part_alone() {
         let clean = named("pretrain-identity").unwrap();
         let set = |words: &[&str]| {
-            let base = ["data.source=synth:identities=10,per_expression=2,size=16"];
+            let base = ["data.source=synth:identities=10,per_expression=2,size=24"];
             part(&clean.set_all(base.iter().chain(words).copied()).unwrap()).unwrap()
         };
         let plain = set(&[]);

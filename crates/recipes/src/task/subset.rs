@@ -129,10 +129,9 @@ mod tests {
                 for (small, large) in [(&ten, &pool), (&two, &ten), (&one, &two)] {
                     assert!(small.iter().all(|i| large.contains(i)), "{rule:?}");
                 }
-                assert_ne!(
-                    ten,
-                    nested_subset(&labels, &pool, rule, 0.1, seed + 9).unwrap()
-                );
+                // Two of twenty people may be the same two by chance.
+                let other = |seed| nested_subset(&labels, &pool, rule, 0.1, seed).unwrap();
+                assert!((seed + 9..seed + 12).any(|seed| other(seed) != ten));
             }
         }
         let count = |label: &str, part: &[usize]| {

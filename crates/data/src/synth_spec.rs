@@ -1,0 +1,192 @@
+//! `synth:key=value,...`: the settings of the renderer as text.
+
+use std::str::FromStr;
+
+use phiz_synth::{FactorName, Flaws, SynthConfig};
+
+use crate::Result;
+use crate::spec::{nearest, spec_error};
+
+/// A setting of [`SynthConfig`] under its name in a specification.
+enum Setting<'a> {
+    Size(&'a mut usize),
+    Seed(&'a mut u64),
+    Person(&'a mut u32),
+    Strength(&'a mut f32),
+    Flag(&'a mut bool),
+    Factor(&'a mut Option<FactorName>),
+}
+
+/// Every key of `synth:`, in the order they are printed.
+fn settings(config: &mut SynthConfig) -> [(&'static str, Setting<'_>); 30] {
+    // Without `..`: a new field of the renderer shows itself here.
+    let SynthConfig {
+        identities,
+        per_expression,
+        expressions_per_identity,
+        size,
+        seed,
+        first_identity,
+        identity_strength,
+        expression_strength,
+        pose,
+        light,
+        noise,
+        blur,
+        jitter,
+        glasses,
+        background,
+        makeup,
+        disguise,
+        lighting,
+        occlusion,
+        low_resolution,
+        jpeg,
+        contempt,
+        mixture,
+        flaws,
+    } = config;
+    let Flaws {
+        imbalance,
+        identity_noise,
+        expression_noise,
+        duplicates,
+        correlation,
+        cause,
+        effect,
+    } = flaws;
+    [
+        ("identities", Setting::Size(identities)),
+        ("per_expression", Setting::Size(per_expression)),
+        (
+            "expressions_per_identity",
+            Setting::Size(expressions_per_identity),
+        ),
+        ("size", Setting::Size(size)),
+        ("seed", Setting::Seed(seed)),
+        ("first_identity", Setting::Person(first_identity)),
+        ("identity_strength", Setting::Strength(identity_strength)),
+        (
+            "expression_strength",
+            Setting::Strength(expression_strength),
+        ),
+        ("pose", Setting::Strength(pose)),
+        ("light", Setting::Strength(light)),
+        ("noise", Setting::Strength(noise)),
+        ("blur", Setting::Strength(blur)),
+        ("jitter", Setting::Strength(jitter)),
+        ("glasses", Setting::Strength(glasses)),
+        ("background", Setting::Strength(background)),
+        ("makeup", Setting::Strength(makeup)),
+        ("disguise", Setting::Strength(disguise)),
+        ("lighting", Setting::Strength(lighting)),
+        ("occlusion", Setting::Strength(occlusion)),
+        ("low_resolution", Setting::Strength(low_resolution)),
+        ("jpeg", Setting::Strength(jpeg)),
+        ("contempt", Setting::Flag(contempt)),
+        ("mixture", Setting::Strength(mixture)),
+        ("imbalance", Setting::Strength(imbalance)),
+        ("identity_noise", Setting::Strength(identity_noise)),
+        ("expression_noise", Setting::Strength(expression_noise)),
+        ("duplicates", Setting::Strength(duplicates)),
+        ("correlation", Setting::Strength(correlation)),
+        ("cause", Setting::Factor(cause)),
+        ("effect", Setting::Factor(effect)),
+    ]
+}
+
+impl Setting<'_> {
+    fn set(self, text: &str) -> bool {
+        fn parsed<T: FromStr>(slot: &mut T, text: &str) -> bool {
+            text.parse().map(|value| *slot = value).is_ok()
+        }
+        match self {
+            Self::Size(slot) => parsed(slot, text),
+            Self::Seed(slot) => parsed(slot, text),
+            Self::Person(slot) => parsed(slot, text),
+            Self::Strength(slot) => parsed(slot, text),
+            Self::Flag(slot) => parsed(slot, text),
+            Self::Factor(slot) => text.parse().map(|name| *slot = Some(name)).is_ok(),
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Size(value) => value.to_string(),
+            Self::Seed(value) => value.to_string(),
+            Self::Person(value) => value.to_string(),
+            Self::Strength(value) => value.to_string(),
+            Self::Flag(value) => value.to_string(),
+            Self::Factor(value) => value.map_or(String::new(), |name| name.to_string()),
+        }
+    }
+}
+
+/// The keys that `synth:` takes.
+#[must_use]
+pub fn synth_keys() -> Vec<&'static str> {
+    settings(&mut SynthConfig::default())
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect()
+}
+
+/// Reads what stands after `synth:`.
+///
+/// # Errors
+/// Names the key that is unknown, has no value or a wrong one.
+pub(crate) fn synth_config(text: &str) -> Result<SynthConfig> {
+    let mut config = SynthConfig::default();
+    for pair in text
+        .split(',')
+        .map(str::trim)
+        .filter(|pair| !pair.is_empty())
+    {
+        let Some((key, value)) = pair
+            .split_once('=')
+            .map(|(key, value)| (key.trim(), value.trim()))
+        else {
+            return Err(spec_error(format!(
+                "synth: expected key=value, found {pair:?}"
+            )));
+        };
+        let Some((_, setting)) = settings(&mut config)
+            .into_iter()
+            .find(|(name, _)| *name == key)
+        else {
+            let known = synth_keys();
+            return Err(spec_error(format!(
+                "synth: unknown key {key:?}: expected one of {}; nearest is {:?}",
+                known.join(", "),
+                nearest(key, &known)
+            )));
+        };
+        let expected = match setting {
+            Setting::Strength(_) => "a number",
+            Setting::Flag(_) => "true or false",
+            Setting::Factor(_) => "the name of a factor, identity or expression",
+            _ => "a whole number",
+        };
+        if !setting.set(value) {
+            return Err(spec_error(format!(
+                "synth: {key}: expected {expected}, found {value:?}"
+            )));
+        }
+    }
+    config
+        .validate()
+        .map_err(|e| spec_error(format!("synth: {}", crate::error::one_line(&e.to_string()))))?;
+    Ok(config)
+}
+
+/// The settings that are not the usual ones, as [`synth_config`] reads them.
+pub(crate) fn synth_text(config: &SynthConfig) -> String {
+    let (mut config, mut default) = (*config, SynthConfig::default());
+    let pairs: Vec<String> = settings(&mut config)
+        .iter()
+        .zip(settings(&mut default))
+        .filter(|((_, value), (_, usual))| value.text() != usual.text())
+        .map(|((key, value), _)| format!("{key}={}", value.text()))
+        .collect();
+    pairs.join(",")
+}
