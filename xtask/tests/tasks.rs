@@ -91,7 +91,10 @@ fn what_cannot_be_is_one_line() {
         "data", "render", "--out", "faces", "--count", "28", "--size", "40",
     ];
     ok(here, &render);
-    let line = refused(here, &train("landmarks", &["--data", "folder:faces"]));
+    let line = refused(
+        here,
+        &train("landmarks", &["--set", "data.source=folder:faces"]),
+    );
     assert!(line.contains("no label \"landmarks\""), "{line}");
     assert!(!here.join("runs").exists(), "a refused run leaves nothing");
     let words = ["reproduce", "few-shot-small", "--trunk", "x=nowhere"];

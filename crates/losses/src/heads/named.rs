@@ -35,7 +35,7 @@ pub const HEAD_NAMES: [&str; 20] = [
 
 /// The head of a name with its default configuration, for programs that choose by name.
 ///
-/// [`DynamicArcFace`] needs the counts of the classes and is not among them.
+/// [`DynamicArcFace`](crate::DynamicArcFace) needs the counts of the classes and is not among them.
 ///
 /// # Errors
 /// When the name is unknown (the message lists those that are known), or `vb` holds a weight of another shape.

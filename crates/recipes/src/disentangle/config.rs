@@ -35,7 +35,7 @@ pub struct DisentangleData {
     /// The label that is learned.
     pub target: String,
     /// Labels to remove from d, by name: categorical ones, numbers (`factor.yaw`), or several yes-or-no labels as one
-    /// factor (`glasses+hat`). `all`: every label of the data but the target and `identity`.
+    /// factor (`glasses+hat`). `all`: every label with classes that varies in training, but the target and `identity`.
     pub remove: Vec<String>,
     /// Labels that stay, whatever `remove` says; their trace in d is reported and not fought.
     pub keep: Vec<String>,
