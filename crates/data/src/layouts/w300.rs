@@ -10,6 +10,8 @@
 //! | `full` | common and challenging |
 //! | `test` | `300W/01_Indoor`, `300W/02_Outdoor` |
 //!
+//! A folder that holds `.pts` files itself, as `cargo xtask data render --layout 300w` writes it, is read as it is.
+//!
 //! The usual box of a face is the tightest around its landmarks; images are [cut](super::FaceCrops) by it.
 
 use std::path::Path;
@@ -37,6 +39,7 @@ const TEST: [&str; 2] = ["300W/01_Indoor", "300W/02_Outdoor"];
 /// of its name, a folder without any.
 pub fn open(root: &Path, part: Option<&str>) -> Result<FaceCrops> {
     let folders: Vec<&str> = match part {
+        None if holds_points(root) => vec![""],
         None => [&TRAIN[..], &COMMON, &CHALLENGING].concat(),
         Some("train") => TRAIN.to_vec(),
         Some("common") => COMMON.to_vec(),
@@ -52,7 +55,11 @@ pub fn open(root: &Path, part: Option<&str>) -> Result<FaceCrops> {
     };
     let (mut ids, mut faces, mut subsets) = (Vec::new(), Vec::new(), Vec::new());
     for name in folders {
-        let folder = root.join(name);
+        let folder = if name.is_empty() {
+            root.to_path_buf()
+        } else {
+            root.join(name)
+        };
         if !folder.is_dir() {
             return Err(Error::missing("no such folder of 300-W").at(&folder));
         }
@@ -70,7 +77,12 @@ pub fn open(root: &Path, part: Option<&str>) -> Result<FaceCrops> {
                 ))
                 .at(&path));
             }
-            ids.push(format!("{name}/{}", image_beside(&path)?));
+            let image = image_beside(&path)?;
+            ids.push(if name.is_empty() {
+                image
+            } else {
+                format!("{name}/{image}")
+            });
             faces.push(Face::around(points.into_iter().map(Vec::from).collect()));
             subsets.push(name);
         }
@@ -81,4 +93,9 @@ pub fn open(root: &Path, part: Option<&str>) -> Result<FaceCrops> {
     let mut labels = Labels::new(ids.len());
     labels.insert("subset", Column::from_names(&subsets))?;
     FaceCrops::new(Folder::scanned("300w", root, ids, labels)?, &faces)
+}
+
+/// Whether there are `.pts` files in the folder itself.
+fn holds_points(root: &Path) -> bool {
+    names_in(root).is_ok_and(|names| names.iter().any(|name| name.ends_with(".pts")))
 }
