@@ -412,11 +412,11 @@ impl Verdict {
     /// # Errors
     /// When the folder cannot be written.
     pub fn write(&self, folder: &Path) -> Result<()> {
-        crate::run::create_folder(folder)?;
+        crate::folder::create_folder(folder)?;
         let text = serde_json::to_string_pretty(&self.to_json())
             .map_err(|error| Error::config(error.to_string()))?;
-        crate::run::write(&folder.join("eval.json"), &format!("{text}\n"))?;
+        crate::folder::write(&folder.join("eval.json"), &format!("{text}\n"))?;
         let page = crate::page::page(self)?;
-        crate::run::write(&folder.join("report.html"), &page)
+        crate::folder::write(&folder.join("report.html"), &page)
     }
 }

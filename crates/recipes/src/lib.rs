@@ -27,6 +27,7 @@ mod config;
 mod device;
 pub mod disentangle;
 mod error;
+mod folder;
 mod judge;
 mod losses;
 mod named;
@@ -49,16 +50,17 @@ pub use config::{
 };
 pub use device::open_device;
 pub use error::{Error, ErrorKind, Result};
+pub use folder::Outcome;
 pub use judge::{Verdict, embed, judge, judge_embeddings, protocols};
 pub use losses::loss_and_miner_names;
 pub use named::{NAMED, Named, named};
 pub use network::{Judged, Network, Outputs};
 pub use plan::{Plan, PlannedBatch};
 pub use reproduce::{Progressed, Reproduction, Row, Table, reproduce};
-pub use run::{Outcome, Run, resume, train};
+pub use run::{Run, resume, train};
 pub use source::{Source, open, open_source};
 pub use task::{
     Mode, Prediction, Rule, TASK_RECIPES, TaskBackbone, TaskConfig, TaskData, TaskHead, TaskKind,
-    TaskModel, TaskNetwork, TaskOutcome, TaskRun, TaskSettings, TaskVerdict, is_task, judge_task,
-    nested_subset, resume_task, task_recipe, train_task,
+    TaskModel, TaskNetwork, TaskRun, TaskSettings, TaskVerdict, is_task, judge_task, nested_subset,
+    resume_task, task_recipe, train_task,
 };

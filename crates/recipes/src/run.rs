@@ -16,6 +16,10 @@ use phiz_train::{
 };
 
 use crate::config::{Config, Metric, OptimizerKind, ScheduleKind, TrainConfig};
+use crate::folder::{
+    Outcome, config_file, create_folder, last_checkpoint, model_file, read_json, refuse_occupied,
+    rendered_mark, under_backbone, weights_of, write, write_json,
+};
 use crate::network::Network;
 use crate::objective::Objective;
 use crate::plan::Plan;
@@ -30,17 +34,6 @@ pub struct Run {
     pub config: Config,
     /// Names of the classes in the order of the logits.
     pub classes: Vec<String>,
-}
-
-/// How training ended.
-pub enum Outcome {
-    /// The run is complete.
-    Finished(Box<Run>),
-    /// It was asked to stop and saved itself.
-    Interrupted {
-        /// Steps done so far.
-        step: u64,
-    },
 }
 
 /// Trains `config` into the new folder `out`.
@@ -58,21 +51,10 @@ pub fn train(
     config.validate()?;
     let device = open_device(device)?;
     // Everything that can be wrong with the input comes before the first byte is written.
-    let occupied = out
-        .read_dir()
-        .is_ok_and(|mut entries| entries.next().is_some());
-    if occupied {
-        return Err(Error::run(
-            out,
-            "not empty; expected a new folder, or --resume to go on with a run",
-        ));
-    }
+    refuse_occupied(out)?;
     let prepared = Prepared::new(config, &device, observer)?;
     create_folder(out)?;
-    write(
-        &out.join("classes.json"),
-        &serde_json::to_string_pretty(&prepared.source.classes).unwrap_or_default(),
-    )?;
+    write_json(&out.join("classes.json"), &prepared.source.classes)?;
     write(&out.join("config.toml"), &config.to_toml()?)?;
     prepared.fit(config, out, None, stop, observer)
 }
@@ -90,11 +72,7 @@ pub fn resume(
 ) -> Result<Outcome> {
     let run = Run::open_config(folder)?;
     let device = open_device(device)?;
-    let start = Checkpoint::latest(folder)?;
-    match &start {
-        Some(start) => observer.message(&format!("going on after step {}", start.step())),
-        None => observer.message("no checkpoint yet; starting from the beginning"),
-    }
+    let start = last_checkpoint(folder, observer)?;
     let prepared = Prepared::new(&run, &device, observer)?;
     prepared.fit(&run, folder, start, stop, observer)
 }
@@ -106,23 +84,8 @@ impl Run {
     /// When the folder is not a run, or the run is not finished.
     pub fn open(folder: &Path) -> Result<Run> {
         let config = Run::open_config(folder)?;
-        let path = folder.join("classes.json");
-        let text = std::fs::read_to_string(&path).map_err(|error| Error::io(&path, error))?;
-        let classes: Vec<String> = serde_json::from_str(&text).map_err(|error| {
-            Error::run(
-                &path,
-                format!("expected a JSON list of class names: {error}"),
-            )
-        })?;
-        if !folder.join("model.safetensors").is_file() {
-            return Err(Error::run(
-                folder,
-                format!(
-                    "no model.safetensors: the run is not finished; go on with `cargo xtask train --resume {}`",
-                    folder.display()
-                ),
-            ));
-        }
+        let classes = read_json(&folder.join("classes.json"))?;
+        model_file(folder)?;
         Ok(Run {
             folder: folder.to_path_buf(),
             config,
@@ -146,13 +109,7 @@ impl Run {
     }
 
     fn open_config(folder: &Path) -> Result<Config> {
-        let path = folder.join("config.toml");
-        if !path.is_file() {
-            return Err(Error::run(
-                folder,
-                "not a run folder: expected a config.toml in it",
-            ));
-        }
+        let path = config_file(folder)?;
         Config::from_file(&path, &crate::named("tuplet")?)
     }
 }
@@ -177,11 +134,7 @@ impl Prepared {
             source.train.len(),
             source.held_out.len(),
             source.description,
-            if source.dataset.rendered() {
-                " (rendered faces)"
-            } else {
-                ""
-            },
+            rendered_mark(source.dataset.as_ref()),
         ));
         let plan = Plan::new(config, &source)?;
         let parameters = Parameters::new(Streams::new(config.seed), DType::F32, device);
@@ -320,17 +273,7 @@ pub(crate) fn course(
             nesterov: train.nesterov,
             weight_decay: train.weight_decay,
         },
-        OptimizerKind::Adamw => match OptimizerConfig::adamw() {
-            OptimizerConfig::AdamW {
-                beta1, beta2, eps, ..
-            } => OptimizerConfig::AdamW {
-                beta1,
-                beta2,
-                eps,
-                weight_decay: train.weight_decay,
-            },
-            other => other,
-        },
+        OptimizerKind::Adamw => OptimizerConfig::adamw().with_weight_decay(train.weight_decay),
     };
     (schedule, optimizer)
 }
@@ -370,19 +313,8 @@ pub(crate) fn initialise(
     from: &Path,
     observer: &mut dyn Observer,
 ) -> Result<()> {
-    let file = if from.is_dir() {
-        from.join("model.safetensors")
-    } else {
-        from.to_path_buf()
-    };
-    let mut tensors = read_tensors(&file)?;
-    if !tensors.keys().any(|name| name.starts_with("backbone.")) {
-        // A bare backbone, as PyTorch programs save it.
-        tensors = tensors
-            .into_iter()
-            .map(|(name, tensor)| (format!("backbone.{name}"), tensor))
-            .collect();
-    }
+    let file = weights_of(from);
+    let tensors = under_backbone(read_tensors(&file)?);
     let matching = parameters.load_matching(&tensors, &["backbone."])?;
     observer.message(&format!(
         "{} tensors from {}, {} left as initialised",
@@ -391,23 +323,4 @@ pub(crate) fn initialise(
         matching.skipped.len()
     ));
     Ok(())
-}
-
-pub(crate) fn create_folder(folder: &Path) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))
-}
-
-/// Writes a small file whole or not at all.
-pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    // Two processes may fill one table, so each has a temporary file of its own.
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    std::fs::write(&temporary, text)
-        .and_then(|()| std::fs::rename(&temporary, path))
-        .map_err(|error| {
-            // Best effort: the error that matters is the first one.
-            let _ = std::fs::remove_file(&temporary);
-            Error::io(path, error)
-        })
 }

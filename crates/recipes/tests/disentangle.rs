@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use phiz_recipes::disentangle::{self, DisentangleConfig, DisentangleOutcome, DisentangleRun};
+use phiz_recipes::Outcome;
+use phiz_recipes::disentangle::{self, DisentangleConfig, DisentangleRun};
 use phiz_train::{Observer, Progress};
 
 /// Faces of 32 pixels; expression is learned and the light taken out, or what `words` say.
@@ -38,8 +39,8 @@ fn small(words: &[&str]) -> phiz_recipes::Result<DisentangleConfig> {
 fn train(config: &DisentangleConfig, out: &Path) -> DisentangleRun {
     let stop = AtomicBool::new(false);
     match disentangle::train(config, out, "cpu", &stop, &mut ()).unwrap() {
-        DisentangleOutcome::Finished(run) => *run,
-        DisentangleOutcome::Interrupted { step } => panic!("interrupted at {step}"),
+        Outcome::Finished(run) => *run,
+        Outcome::Interrupted { step } => panic!("interrupted at {step}"),
     }
 }
 
@@ -287,7 +288,7 @@ fn a_run_that_is_interrupted_or_killed_ends_bit_equal() {
                 stop: &stop,
             };
             let outcome = disentangle::train(&config, &out, "cpu", &stop, &mut watch).unwrap();
-            assert!(matches!(outcome, DisentangleOutcome::Interrupted { step } if step == at));
+            assert!(matches!(outcome, Outcome::Interrupted { step } if step == at));
             if killed {
                 // As if the process had died before it could save itself: only the checkpoint after step 8 is there.
                 let checkpoints = out.join("checkpoint");
@@ -296,7 +297,7 @@ fn a_run_that_is_interrupted_or_killed_ends_bit_equal() {
             }
             let stop = AtomicBool::new(false);
             let outcome = disentangle::resume(&out, "cpu", &stop, &mut ()).unwrap();
-            assert!(matches!(outcome, DisentangleOutcome::Finished(_)));
+            assert!(matches!(outcome, Outcome::Finished(_)));
             let found = fs::read(out.join("model.safetensors")).unwrap();
             assert!(found == expected, "{name} stopped at {at}");
         }

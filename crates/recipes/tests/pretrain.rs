@@ -6,9 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use phiz_recipes::pretrain::{
-    self, PretrainConfig, PretrainOutcome, PretrainRun, judge, named, resume, train,
-};
+use phiz_recipes::Outcome;
+use phiz_recipes::pretrain::{self, PretrainConfig, PretrainRun, judge, named, resume, train};
 use phiz_train::{Observer, Progress};
 
 /// Twelve steps of seven images: prototypes frozen for two, the queue filled from step 2 and in use from step 4.
@@ -51,10 +50,10 @@ impl Observer for StopAfter<'_> {
     }
 }
 
-fn finished(outcome: PretrainOutcome) -> PretrainRun {
+fn finished(outcome: Outcome<PretrainRun>) -> PretrainRun {
     match outcome {
-        PretrainOutcome::Finished(run) => *run,
-        PretrainOutcome::Interrupted { step } => panic!("interrupted after {step}"),
+        Outcome::Finished(run) => *run,
+        Outcome::Interrupted { step } => panic!("interrupted after {step}"),
     }
 }
 
@@ -90,7 +89,7 @@ fn interrupted_in_any_phase_of_the_queue_and_resumed_ends_bit_equal() {
         let out = folder.path().join(format!("stopped-{step}"));
         let stop = AtomicBool::new(false);
         let outcome = train(&config, &out, "cpu", &stop, &mut StopAfter(step, &stop)).unwrap();
-        assert!(matches!(outcome, PretrainOutcome::Interrupted { step: at } if at == step));
+        assert!(matches!(outcome, Outcome::Interrupted { step: at } if at == step));
         let stop = AtomicBool::new(false);
         finished(resume(&out, "cpu", &stop, &mut ()).unwrap());
         assert_eq!(model(&out), model(&straight), "stopped after step {step}");

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use phiz_recipes::{
-    Progressed, Reproduction, TaskConfig, TaskOutcome, TaskRun, judge_task, reproduce, resume_task,
+    Outcome, Progressed, Reproduction, TaskConfig, TaskRun, judge_task, reproduce, resume_task,
     task_recipe, train_task,
 };
 use phiz_train::{Observer, Progress};
@@ -34,8 +34,8 @@ fn small(name: &str, more: &[&str]) -> TaskConfig {
 fn run(config: &TaskConfig, out: &Path) -> TaskRun {
     let stop = AtomicBool::new(false);
     match train_task(config, out, "cpu", &stop, &mut ()).unwrap() {
-        TaskOutcome::Finished(run) => *run,
-        TaskOutcome::Interrupted { .. } => panic!("nobody asked it to stop"),
+        Outcome::Finished(run) => *run,
+        Outcome::Interrupted { .. } => panic!("nobody asked it to stop"),
     }
 }
 
@@ -122,7 +122,7 @@ fn an_interrupted_run_ends_as_an_unbroken_one() {
         run(&config, &whole);
         let stop = AtomicBool::new(false);
         let outcome = train_task(&config, &broken, "cpu", &stop, &mut StopAfter(4, &stop)).unwrap();
-        assert!(matches!(outcome, TaskOutcome::Interrupted { step: 4 }));
+        assert!(matches!(outcome, Outcome::Interrupted { step: 4 }));
         assert!(
             TaskRun::open(&broken)
                 .err()

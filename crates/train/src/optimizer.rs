@@ -114,6 +114,17 @@ impl OptimizerConfig {
         }
     }
 
+    /// The same with another weight decay.
+    #[must_use]
+    pub fn with_weight_decay(mut self, decay: f64) -> Self {
+        match &mut self {
+            Self::Sgd { weight_decay, .. }
+            | Self::AdamW { weight_decay, .. }
+            | Self::Larc { weight_decay, .. } => *weight_decay = decay,
+        }
+        self
+    }
+
     /// LARC with the default constants.
     pub fn larc() -> Self {
         Self::Larc {

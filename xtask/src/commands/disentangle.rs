@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use anyhow::Result;
-use phiz_recipes::disentangle::{self, DisentangleConfig, DisentangleOutcome};
+use phiz_recipes::Outcome;
+use phiz_recipes::disentangle::{self, DisentangleConfig, DisentangleRun};
 
 use crate::Done;
 use crate::args::TrainArgs;
@@ -56,14 +57,14 @@ pub fn resume(folder: &Path, device: &str) -> Result<Done> {
     finish(outcome, folder, device)
 }
 
-fn finish(outcome: DisentangleOutcome, folder: &Path, device: &str) -> Result<Done> {
+fn finish(outcome: Outcome<DisentangleRun>, folder: &Path, device: &str) -> Result<Done> {
     match outcome {
-        DisentangleOutcome::Interrupted { step } => {
+        Outcome::Interrupted { step } => {
             eprintln!("interrupted after step {step}, saved; go on with:");
             eprintln!("  cargo xtask train --resume {}", folder.display());
             Ok(Done::Interrupted)
         }
-        DisentangleOutcome::Finished(run) => {
+        Outcome::Finished(run) => {
             let verdict = disentangle::judge(&run, device)?;
             verdict.write(folder)?;
             eprint!("{}", verdict.table());

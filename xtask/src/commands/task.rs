@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use phiz_recipes::{TaskConfig, TaskOutcome, TaskVerdict, is_task, judge_task, task_recipe};
+use phiz_recipes::{Outcome, TaskConfig, TaskRun, TaskVerdict, is_task, judge_task, task_recipe};
 
 use crate::Done;
 use crate::args::TrainArgs;
@@ -33,14 +33,14 @@ pub fn config(name: &str, args: &TrainArgs) -> Result<TaskConfig> {
 }
 
 /// Judges a finished run and says what to type next.
-pub fn finish(outcome: TaskOutcome, folder: &Path, device: &str) -> Result<Done> {
+pub fn finish(outcome: Outcome<TaskRun>, folder: &Path, device: &str) -> Result<Done> {
     match outcome {
-        TaskOutcome::Interrupted { step } => {
+        Outcome::Interrupted { step } => {
             eprintln!("interrupted after step {step}, saved; go on with:");
             eprintln!("  cargo xtask train --resume {}", folder.display());
             Ok(Done::Interrupted)
         }
-        TaskOutcome::Finished(run) => {
+        Outcome::Finished(run) => {
             let verdict: TaskVerdict = judge_task(&run, None, device)?;
             verdict.write(folder)?;
             eprint!("{}", verdict.table());

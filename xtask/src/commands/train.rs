@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use phiz_recipes::disentangle::DisentangleRun;
-use phiz_recipes::pretrain::{self, PretrainConfig, PretrainOutcome};
+use phiz_recipes::pretrain::{self, PretrainConfig};
 use phiz_recipes::{
     Config, NAMED, Outcome, TASK_RECIPES, TaskRun, judge, named, resume, resume_task, train,
     train_task,
@@ -118,8 +118,8 @@ fn run_pretrain(args: &TrainArgs) -> Result<Done> {
         (outcome, out)
     };
     match outcome {
-        PretrainOutcome::Interrupted { step } => Ok(interrupted(step, &folder)),
-        PretrainOutcome::Finished(run) => {
+        Outcome::Interrupted { step } => Ok(interrupted(step, &folder)),
+        Outcome::Finished(run) => {
             let verdict = pretrain::judge(&run, None, &args.device)?;
             verdict.write(&folder)?;
             eprint!("{}", verdict.table());

@@ -23,7 +23,7 @@ use super::factors::{FactorColumn, FactorColumnValues};
 use super::material::{Judged, Part, sampled};
 use super::model::Splitter;
 use super::run::DisentangleRun;
-use crate::run::{create_folder, write};
+use crate::folder::{create_folder, write};
 use crate::{Error, Result, open_device};
 
 /// What was found about a run.

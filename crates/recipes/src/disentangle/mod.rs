@@ -7,12 +7,13 @@
 //! ```no_run
 //! use std::path::Path;
 //! use std::sync::atomic::AtomicBool;
-//! use phiz_recipes::disentangle::{DisentangleConfig, DisentangleOutcome, judge, train};
+//! use phiz_recipes::Outcome;
+//! use phiz_recipes::disentangle::{DisentangleConfig, judge, train};
 //!
 //! # fn main() -> phiz_recipes::Result<()> {
 //! let config = DisentangleConfig::named("disentangle")?.set_all(["game.mode=uniform"])?;
 //! let stop = AtomicBool::new(false);
-//! if let DisentangleOutcome::Finished(run) = train(&config, Path::new("runs/mine"), "cpu", &stop, &mut ())? {
+//! if let Outcome::Finished(run) = train(&config, Path::new("runs/mine"), "cpu", &stop, &mut ())? {
 //!     let verdict = judge(&run, "cpu")?;
 //!     println!("{:.3}, angle {:.3}", verdict.metrics["accuracy_seen"], verdict.metrics["angle_from_d"]);
 //! }
@@ -43,5 +44,5 @@ pub use judge::{DisentangleVerdict, embed, judge};
 pub use model::Splitter;
 pub use named::NAMED;
 pub(crate) use plans::TABLE_NAMES;
-pub use run::{DisentangleOutcome, DisentangleRun, resume, train};
+pub use run::{DisentangleRun, resume, train};
 pub(crate) use table::reproduce;

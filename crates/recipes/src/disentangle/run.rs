@@ -13,15 +13,16 @@ use phiz_train::{
     Checkpoint, ErrorKind as TrainErrorKind, FitConfig, GroupRules, Observer, OptimizerConfig,
     Parameters, PrefixRule, Schedule, StepOutput, Streams, fit,
 };
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::config::DisentangleConfig;
 use super::factors::FactorColumn;
 use super::material::Material;
 use super::model::Splitter;
 use super::turns::{Game, labelled};
-use crate::run::{create_folder, write};
+use crate::folder::{
+    Outcome, config_file, create_folder, last_checkpoint, model_file, read_json, refuse_occupied,
+    rendered_mark, write, write_json,
+};
 use crate::{Error, Result, open_device};
 
 /// A trained disentangling run, read back from its folder.
@@ -36,17 +37,6 @@ pub struct DisentangleRun {
     pub factors: Vec<FactorColumn>,
 }
 
-/// How training ended.
-pub enum DisentangleOutcome {
-    /// The run is complete.
-    Finished(Box<DisentangleRun>),
-    /// It was asked to stop and saved itself.
-    Interrupted {
-        /// Steps done so far.
-        step: u64,
-    },
-}
-
 /// Trains `config` into the new folder `out`.
 ///
 /// # Errors
@@ -58,18 +48,10 @@ pub fn train(
     device: &str,
     stop: &AtomicBool,
     observer: &mut dyn Observer,
-) -> Result<DisentangleOutcome> {
+) -> Result<Outcome<DisentangleRun>> {
     config.validate()?;
     let device = open_device(device)?;
-    let occupied = out
-        .read_dir()
-        .is_ok_and(|mut entries| entries.next().is_some());
-    if occupied {
-        return Err(Error::run(
-            out,
-            "not empty; expected a new folder, or --resume to go on with a run",
-        ));
-    }
+    refuse_occupied(out)?;
     let prepared = Prepared::new(config, &device, observer)?;
     create_folder(out)?;
     write_json(&out.join("classes.json"), &prepared.material.classes)?;
@@ -87,14 +69,10 @@ pub fn resume(
     device: &str,
     stop: &AtomicBool,
     observer: &mut dyn Observer,
-) -> Result<DisentangleOutcome> {
+) -> Result<Outcome<DisentangleRun>> {
     let config = DisentangleRun::config_of(folder)?;
     let device = open_device(device)?;
-    let start = Checkpoint::latest(folder)?;
-    match &start {
-        Some(start) => observer.message(&format!("going on after step {}", start.step())),
-        None => observer.message("no checkpoint yet; starting from the beginning"),
-    }
+    let start = last_checkpoint(folder, observer)?;
     let prepared = Prepared::new(&config, &device, observer)?;
     prepared.fit(&config, folder, start, stop, observer)
 }
@@ -108,15 +86,7 @@ impl DisentangleRun {
         let config = Self::config_of(folder)?;
         let classes = read_json(&folder.join("classes.json"))?;
         let factors = read_json(&folder.join("factors.json"))?;
-        if !folder.join("model.safetensors").is_file() {
-            return Err(Error::run(
-                folder,
-                format!(
-                    "no model.safetensors: the run is not finished; go on with `cargo xtask train --resume {}`",
-                    folder.display()
-                ),
-            ));
-        }
+        model_file(folder)?;
         Ok(Self {
             folder: folder.to_path_buf(),
             config,
@@ -145,13 +115,7 @@ impl DisentangleRun {
     }
 
     fn config_of(folder: &Path) -> Result<DisentangleConfig> {
-        let path = folder.join("config.toml");
-        if !path.is_file() {
-            return Err(Error::run(
-                folder,
-                "not a run folder: expected a config.toml in it",
-            ));
-        }
+        let path = config_file(folder)?;
         match DisentangleConfig::names_one(&path)? {
             Some(name) => DisentangleConfig::from_file(&path, &DisentangleConfig::named(&name)?),
             None => Err(Error::run(folder, "not a run of a disentangling recipe")),
@@ -182,11 +146,7 @@ impl Prepared {
             material.classes.len(),
             config.data.target,
             names.join(", "),
-            if material.dataset.rendered() {
-                " (rendered faces)"
-            } else {
-                ""
-            },
+            rendered_mark(material.dataset.as_ref()),
         ));
         if config.train.batch > material.train.len() {
             return Err(Error::config(format!(
@@ -214,7 +174,7 @@ impl Prepared {
         start: Option<Checkpoint>,
         stop: &AtomicBool,
         observer: &mut dyn Observer,
-    ) -> Result<DisentangleOutcome> {
+    ) -> Result<Outcome<DisentangleRun>> {
         let Prepared {
             material,
             device,
@@ -285,9 +245,7 @@ impl Prepared {
         )
         .map_err(|error| remedied(config, error))?;
         match outcome {
-            phiz_train::Outcome::Interrupted { step } => {
-                Ok(DisentangleOutcome::Interrupted { step })
-            }
+            phiz_train::Outcome::Interrupted { step } => Ok(Outcome::Interrupted { step }),
             phiz_train::Outcome::Finished => {
                 parameters.save(&out.join("model.safetensors"))?;
                 // Best effort: without the log the run is as good.
@@ -295,7 +253,7 @@ impl Prepared {
                 for warning in super::alarms::warnings(&log) {
                     observer.message(&warning);
                 }
-                Ok(DisentangleOutcome::Finished(Box::new(DisentangleRun {
+                Ok(Outcome::Finished(Box::new(DisentangleRun {
                     folder: out.to_path_buf(),
                     config: config.clone(),
                     classes: material.classes,
@@ -327,17 +285,7 @@ fn fit_config(
 ) -> FitConfig {
     let train = &config.train;
     let warmup_steps = (train.warmup_share * total_steps as f64).round() as u64;
-    let optimizer = match OptimizerConfig::adamw() {
-        OptimizerConfig::AdamW {
-            beta1, beta2, eps, ..
-        } => OptimizerConfig::AdamW {
-            beta1,
-            beta2,
-            eps,
-            weight_decay: train.weight_decay,
-        },
-        other => other,
-    };
+    let optimizer = OptimizerConfig::adamw().with_weight_decay(train.weight_decay);
     let rule = |prefix: &str, lr_multiplier: f64| PrefixRule {
         prefix: prefix.to_string(),
         lr_multiplier,
@@ -376,16 +324,4 @@ fn fit_config(
         run_dir: Some(out.to_path_buf()),
         config_hash: config.fingerprint(),
     }
-}
-
-fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let text =
-        serde_json::to_string_pretty(value).map_err(|error| Error::config(error.to_string()))?;
-    write(path, &text)
-}
-
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
-    serde_json::from_str(&text)
-        .map_err(|error| Error::run(path, format!("not what a run writes: {error}")))
 }

@@ -1,6 +1,5 @@
 //! Making tables of disentangling runs: what is not there yet is trained and judged, the rest is read.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -9,16 +8,17 @@ use phiz_eval::Embeddings;
 use phiz_eval::mean_sd_ci95;
 use phiz_eval::report::{Report, Series};
 use phiz_train::Observer;
-use serde_json::Value;
 
 use super::config::DisentangleConfig;
 use super::judge::{figures, judge, verified};
 use super::material::{Judged, Material};
 use super::plans::{Make, PLANS, Plan};
-use super::run::{DisentangleOutcome, DisentangleRun, resume, train};
+use super::run::{DisentangleRun, resume, train};
 use crate::baselines::centred_pixels;
-use crate::reproduce::{Progressed, Reproduction, Row, Table};
-use crate::run::{create_folder, write};
+use crate::folder::{create_folder, write};
+use crate::reproduce::{
+    Figures, Progressed, Reproduction, Row, Start, Table, chosen, judged_before, settled,
+};
 use crate::{Error, Result};
 
 /// Makes a table, training what is not there yet.
@@ -30,39 +30,10 @@ pub(crate) fn reproduce(
     let Some(plan) = PLANS.iter().find(|plan| plan.name == wanted.name) else {
         return Err(Error::config(format!("unknown table `{}`", wanted.name)));
     };
-    let names: Vec<&str> = plan.rows.iter().map(|(name, _)| *name).collect();
-    if let Some(unknown) = wanted
-        .rows
-        .iter()
-        .find(|row| !names.contains(&row.as_str()))
-    {
-        return Err(Error::config(format!(
-            "unknown row `{unknown}`; there are: {}",
-            names.join(", ")
-        )));
-    }
-    if wanted.seeds == 0 {
-        return Err(Error::config("0 seeds; expected at least 1"));
-    }
+    let chosen = chosen(plan.rows, wanted)?;
     create_folder(&wanted.out)?;
-    let chosen: Vec<_> = plan
-        .rows
-        .iter()
-        .filter(|(name, _)| wanted.rows.is_empty() || wanted.rows.iter().any(|row| row == name))
-        .collect();
-    let mut table = Table {
-        name: plan.name.to_string(),
-        caption: plan.caption.to_string(),
-        metrics: plan.metrics.to_vec(),
-        rows: chosen
-            .iter()
-            .map(|(name, _)| Row {
-                name: (*name).to_string(),
-                values: BTreeMap::new(),
-            })
-            .collect(),
-        parts: Vec::new(),
-    };
+    let names = chosen.iter().map(|(name, _)| (*name).to_string());
+    let mut table = Table::empty(plan.name, plan.caption, plan.metrics, names);
     for seed in 0..wanted.seeds {
         for (at, (name, make)) in chosen.iter().enumerate() {
             let folder = wanted.out.join(format!("{name}-{seed}"));
@@ -80,15 +51,9 @@ pub(crate) fn reproduce(
                 Make::Pixels(words) => pixels(&configured(plan, words, seed, wanted)?)?,
             };
             if let Some(row) = table.rows.get_mut(at) {
-                for (metric, value) in found {
-                    row.values.entry(metric).or_default().push(value);
-                }
+                row.add(found);
             }
-            write(&wanted.out.join("table.md"), &table.to_markdown())?;
-            write(
-                &wanted.out.join("table.json"),
-                &format!("{:#}\n", table.to_json()),
-            )?;
+            table.write(&wanted.out)?;
         }
     }
     if let Some((y, x)) = plan.curve {
@@ -109,8 +74,6 @@ fn configured(
     config.set_all(own.chain(wanted.set.iter().map(String::as_str)))
 }
 
-type Figures = BTreeMap<String, f64>;
-
 /// Figures of the run in `folder`, trained, resumed or found complete; `None` when interrupted.
 fn trained(
     config: &DisentangleConfig,
@@ -120,40 +83,20 @@ fn trained(
     stop: &AtomicBool,
     watch: &mut dyn FnMut(&str) -> Box<dyn Observer>,
 ) -> Result<Option<Figures>> {
-    let known = folder.join("config.toml");
-    if known.is_file() {
-        let before = DisentangleConfig::from_file(&known, config)?;
-        if before.fingerprint() != config.fingerprint() || before.eval != config.eval {
-            return Err(Error::run(
-                folder,
-                "holds a run with another configuration; expected the same one, or give another --out",
-            ));
-        }
-    }
-    let run = if known.is_file() && folder.join("model.safetensors").is_file() {
-        DisentangleRun::open(folder)?
-    } else {
-        let mut observer = watch(label);
-        let outcome = if known.is_file() {
-            resume(folder, &wanted.device, stop, observer.as_mut())?
-        } else {
-            train(config, folder, &wanted.device, stop, observer.as_mut())?
-        };
-        match outcome {
-            DisentangleOutcome::Finished(run) => *run,
-            DisentangleOutcome::Interrupted { .. } => return Ok(None),
-        }
+    let same = |known: &Path| {
+        let before = DisentangleConfig::from_file(known, config)?;
+        Ok(before.fingerprint() == config.fingerprint() && before.eval == config.eval)
     };
-    if let Ok(text) = std::fs::read_to_string(folder.join("eval.json"))
-        && let Ok(value) = serde_json::from_str::<Value>(&text)
-        && let Some(metrics) = value["metrics"].as_object()
-    {
-        let figures = metrics.iter();
-        return Ok(Some(
-            figures
-                .filter_map(|(name, value)| Some((name.clone(), value.as_f64()?)))
-                .collect(),
-        ));
+    let run = settled(folder, same, DisentangleRun::open, |start| {
+        let mut observer = watch(label);
+        match start {
+            Start::Begin => train(config, folder, &wanted.device, stop, observer.as_mut()),
+            Start::GoOn => resume(folder, &wanted.device, stop, observer.as_mut()),
+        }
+    })?;
+    let Some(run) = run else { return Ok(None) };
+    if let Some(found) = judged_before(folder) {
+        return Ok(Some(found));
     }
     let verdict = judge(&run, &wanted.device)?;
     verdict.write(folder)?;

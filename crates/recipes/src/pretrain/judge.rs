@@ -116,11 +116,11 @@ impl PretrainVerdict {
     /// # Errors
     /// When the folder cannot be written.
     pub fn write(&self, folder: &Path) -> Result<()> {
-        crate::run::create_folder(folder)?;
+        crate::folder::create_folder(folder)?;
         let text = serde_json::to_string_pretty(&self.to_json())
             .map_err(|error| Error::config(error.to_string()))?;
-        crate::run::write(&folder.join("eval.json"), &format!("{text}\n"))?;
-        crate::run::write(&folder.join("report.html"), &super::page::page(self)?)
+        crate::folder::write(&folder.join("eval.json"), &format!("{text}\n"))?;
+        crate::folder::write(&folder.join("report.html"), &super::page::page(self)?)
     }
 }
 

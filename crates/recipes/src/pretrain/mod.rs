@@ -25,4 +25,4 @@ pub use config::{
 pub use judge::{PretrainVerdict, embed, judge};
 pub use named::{NAMED, Named, is_pretrain, is_pretrain_run, named};
 pub use probe::{Probed, probe};
-pub use run::{PretrainOutcome, PretrainRun, resume, train};
+pub use run::{PretrainRun, resume, train};

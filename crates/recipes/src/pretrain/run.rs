@@ -1,11 +1,12 @@
 //! A pre-training run: from a configuration to a folder.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use candle::{DType, Device};
-use phiz_data::{epoch_order, load_views};
+use phiz_data::{epoch_batches, load_views};
 use phiz_pretrain::{CollapseWatch, Moment, WatchConfig};
 use phiz_train::{
     Checkpoint, FitConfig, GroupRules, Observer, OptimizerConfig, Parameters, Schedule, StepOutput,
@@ -13,12 +14,16 @@ use phiz_train::{
 };
 
 use super::config::{MethodName, PretrainConfig};
-use super::learner::{Backbone, Learner, TRUNK};
+use super::learner::{Backbone, Learner};
 use super::observer::Alarming;
 use super::part::{Part, part};
 use super::probe::{self, Plan};
 use crate::config::OptimizerKind;
-use crate::run::{create_folder, initialise, write};
+use crate::folder::{
+    Outcome, config_file, create_folder, last_checkpoint, model_file, refuse_occupied,
+    rendered_mark, under_backbone, weights_of, write,
+};
+use crate::run::initialise;
 use crate::{Error, Result, open_device};
 
 /// A trained run, read back from its folder.
@@ -27,17 +32,6 @@ pub struct PretrainRun {
     pub folder: PathBuf,
     /// What the run was asked for.
     pub config: PretrainConfig,
-}
-
-/// How training ended.
-pub enum PretrainOutcome {
-    /// The run is complete.
-    Finished(Box<PretrainRun>),
-    /// It was asked to stop and saved itself.
-    Interrupted {
-        /// Steps done so far.
-        step: u64,
-    },
 }
 
 /// Pre-trains `config` into the new folder `out`.
@@ -50,18 +44,10 @@ pub fn train(
     device: &str,
     stop: &AtomicBool,
     observer: &mut dyn Observer,
-) -> Result<PretrainOutcome> {
+) -> Result<Outcome<PretrainRun>> {
     config.validate()?;
     let device = open_device(device)?;
-    let occupied = out
-        .read_dir()
-        .is_ok_and(|mut entries| entries.next().is_some());
-    if occupied {
-        return Err(Error::run(
-            out,
-            "not empty; expected a new folder, or --resume to go on with a run",
-        ));
-    }
+    refuse_occupied(out)?;
     let prepared = Prepared::new(config, &device, observer)?;
     create_folder(out)?;
     write(&out.join("config.toml"), &config.to_toml()?)?;
@@ -78,14 +64,10 @@ pub fn resume(
     device: &str,
     stop: &AtomicBool,
     observer: &mut dyn Observer,
-) -> Result<PretrainOutcome> {
+) -> Result<Outcome<PretrainRun>> {
     let config = PretrainRun::open_config(folder)?;
     let device = open_device(device)?;
-    let start = Checkpoint::latest(folder)?;
-    match &start {
-        Some(start) => observer.message(&format!("going on after step {}", start.step())),
-        None => observer.message("no checkpoint yet; starting from the beginning"),
-    }
+    let start = last_checkpoint(folder, observer)?;
     let prepared = Prepared::new(&config, &device, observer)?;
     prepared.fit(&config, folder, start, stop, observer)
 }
@@ -97,15 +79,7 @@ impl PretrainRun {
     /// When the folder is not a pre-training run, or the run is not finished.
     pub fn open(folder: &Path) -> Result<Self> {
         let config = Self::open_config(folder)?;
-        if !folder.join("model.safetensors").is_file() {
-            return Err(Error::run(
-                folder,
-                format!(
-                    "no model.safetensors: the run is not finished; go on with `cargo xtask train --resume {}`",
-                    folder.display()
-                ),
-            ));
-        }
+        model_file(folder)?;
         Ok(Self {
             folder: folder.to_path_buf(),
             config,
@@ -118,13 +92,7 @@ impl PretrainRun {
     }
 
     fn open_config(folder: &Path) -> Result<PretrainConfig> {
-        let path = folder.join("config.toml");
-        if !path.is_file() {
-            return Err(Error::run(
-                folder,
-                "not a run folder: expected a config.toml in it",
-            ));
-        }
+        let path = config_file(folder)?;
         PretrainConfig::from_file(&path, &super::named("swav")?)
     }
 }
@@ -132,21 +100,9 @@ impl PretrainRun {
 /// The trunk of a configuration with the weights of a run or of a file, where it stands under `backbone.` or alone. Every
 /// tensor of it has to be there.
 pub(super) fn trained(config: &PretrainConfig, from: &Path, device: &Device) -> Result<Backbone> {
-    let file = if from.is_dir() {
-        from.join("model.safetensors")
-    } else {
-        from.to_path_buf()
-    };
-    let mut tensors = read_tensors(&file)?;
-    let prefix = format!("{TRUNK}.");
-    if tensors.keys().any(|name| name.starts_with(&prefix)) {
-        tensors.retain(|name, _| name.starts_with(&prefix));
-    } else {
-        tensors = tensors
-            .into_iter()
-            .map(|(name, tensor)| (format!("{prefix}{name}"), tensor))
-            .collect();
-    }
+    let file = weights_of(from);
+    let mut tensors = under_backbone(read_tensors(&file)?);
+    tensors.retain(|name, _| name.starts_with("backbone."));
     let parameters = Parameters::new(Streams::new(config.seed), DType::F32, device);
     let trunk = Backbone::new(&config.model, &parameters.var_builder())?;
     parameters
@@ -155,44 +111,13 @@ pub(super) fn trained(config: &PretrainConfig, from: &Path, device: &Device) -> 
     Ok(trunk)
 }
 
-/// Which images make which batch: every image once an epoch, whole batches only.
-#[derive(Clone)]
-struct Batches {
-    train: Arc<Vec<usize>>,
-    batch: usize,
-    seed: u64,
-}
-
-impl Batches {
-    fn per_epoch(&self) -> u64 {
-        (self.train.len() / self.batch) as u64
-    }
-
-    /// Places within the training part.
-    fn places(&self, step: u64) -> Vec<usize> {
-        let per_epoch = self.per_epoch();
-        let order = epoch_order(self.train.len(), self.seed, step / per_epoch);
-        let start = (step % per_epoch) as usize * self.batch;
-        order.into_iter().skip(start).take(self.batch).collect()
-    }
-
-    /// Indices into the data set.
-    fn indices(&self, step: u64) -> Vec<usize> {
-        let places = self.places(step);
-        places
-            .iter()
-            .filter_map(|&place| self.train.get(place).copied())
-            .collect()
-    }
-}
-
 /// Everything of a run about to train.
 struct Prepared {
     part: Part,
     device: Device,
     parameters: Parameters,
     learner: Learner,
-    batches: Batches,
+    per_epoch: u64,
 }
 
 impl Prepared {
@@ -209,11 +134,7 @@ impl Prepared {
             part.train.len(),
             part.held_out.len(),
             part.description,
-            if part.dataset.rendered() {
-                " (rendered faces)"
-            } else {
-                ""
-            },
+            rendered_mark(part.dataset.as_ref()),
         ));
         let batch = config.train.batch;
         if part.train.len() < batch {
@@ -222,14 +143,9 @@ impl Prepared {
                 part.train.len()
             )));
         }
-        let streams = Streams::new(config.seed);
-        let batches = Batches {
-            train: Arc::new(part.train.clone()),
-            batch,
-            seed: streams.seed("sampling"),
-        };
-        let parameters = Parameters::new(streams, DType::F32, device);
-        let learner = Learner::new(config, part.classes, batches.per_epoch(), &parameters)?;
+        let per_epoch = (part.train.len() / batch) as u64;
+        let parameters = Parameters::new(Streams::new(config.seed), DType::F32, device);
+        let learner = Learner::new(config, part.classes, per_epoch, &parameters)?;
         if !config.model.init.is_empty() {
             initialise(&parameters, Path::new(&config.model.init), observer)?;
         }
@@ -238,7 +154,7 @@ impl Prepared {
             device: device.clone(),
             parameters,
             learner,
-            batches,
+            per_epoch,
         })
     }
 
@@ -249,37 +165,43 @@ impl Prepared {
         start: Option<Checkpoint>,
         stop: &AtomicBool,
         observer: &mut dyn Observer,
-    ) -> Result<PretrainOutcome> {
+    ) -> Result<Outcome<PretrainRun>> {
         let Prepared {
             part,
             device,
             parameters,
             learner,
-            batches,
+            per_epoch,
         } = self;
-        let settings = fit_config(config, batches.per_epoch(), out);
+        let settings = fit_config(config, per_epoch, out);
         let total = settings.total_steps;
         let first = start.as_ref().map_or(0, Checkpoint::step);
-        let ahead = batches.clone();
+        let streams = Streams::new(config.seed);
+        let order = streams.seed("sampling");
+        let batches = |first| epoch_batches(part.train.len(), config.train.batch, order, first);
+        let train: Arc<[usize]> = part.train.as_slice().into();
+        let labels: BTreeMap<usize, u32> = (train.iter().copied())
+            .zip(part.labels.iter().copied())
+            .collect();
         let mut loader = load_views(
             Arc::clone(&part.dataset),
-            (first..total).map(move |step| (step, ahead.indices(step))),
+            batches(first)
+                .take_while(move |(step, _)| *step < total)
+                .map(move |(step, places)| (step, places.iter().map(|&at| train[at]).collect())),
             config.views.multi_crop(),
-            Streams::new(config.seed).seed("augment"),
+            streams.seed("augment"),
             &device,
             config.data.workers,
             config.data.workers + 1,
         );
         let plan = Plan::new(&part, &config.probe)?;
-        let every = (config.probe.every * batches.per_epoch() as f64).round() as u64;
+        let every = (config.probe.every * per_epoch as f64).round() as u64;
         let mut step = |step: u64| -> Result<StepOutput> {
             let batch = loader
                 .next()
                 .ok_or_else(|| Error::config("the loader ended before the run"))??;
-            let labels: Vec<u32> = batches
-                .places(step)
-                .iter()
-                .filter_map(|&place| part.labels.get(place).copied())
+            let labels: Vec<u32> = (batch.indices.iter())
+                .filter_map(|index| labels.get(index).copied())
                 .collect();
             let report = learner.step(batch.groups, &labels, Moment { step, total })?;
             let mut metrics = report.metrics;
@@ -295,15 +217,14 @@ impl Prepared {
             Ok(StepOutput {
                 loss: report.loss,
                 metrics,
-                samples: labels.len(),
+                samples: batch.indices.len(),
             })
         };
         let sample_ids = |step: u64| -> Vec<String> {
-            let indices = batches.indices(step);
-            indices
-                .iter()
-                .map(|&index| part.dataset.sample_id(index))
-                .collect()
+            let drawn = batches(step).next();
+            let places = drawn.map_or_else(Vec::new, |(_, places)| places);
+            let id = |&at: &usize| part.dataset.sample_id(part.train[at]);
+            places.iter().map(id).collect()
         };
         let mut alarming = Alarming::new(observer, watch(config));
         let outcome = fit(
@@ -316,10 +237,10 @@ impl Prepared {
             &mut alarming,
         )?;
         match outcome {
-            phiz_train::Outcome::Interrupted { step } => Ok(PretrainOutcome::Interrupted { step }),
+            phiz_train::Outcome::Interrupted { step } => Ok(Outcome::Interrupted { step }),
             phiz_train::Outcome::Finished => {
                 parameters.save(&out.join("model.safetensors"))?;
-                Ok(PretrainOutcome::Finished(Box::new(PretrainRun {
+                Ok(Outcome::Finished(Box::new(PretrainRun {
                     folder: out.to_path_buf(),
                     config: config.clone(),
                 })))
@@ -349,17 +270,7 @@ fn fit_config(config: &PretrainConfig, per_epoch: u64, out: &Path) -> FitConfig 
             nesterov: false,
             weight_decay: train.weight_decay,
         },
-        OptimizerKind::Adamw => match OptimizerConfig::adamw() {
-            OptimizerConfig::AdamW {
-                beta1, beta2, eps, ..
-            } => OptimizerConfig::AdamW {
-                beta1,
-                beta2,
-                eps,
-                weight_decay: train.weight_decay,
-            },
-            other => other,
-        },
+        OptimizerKind::Adamw => OptimizerConfig::adamw().with_weight_decay(train.weight_decay),
     };
     FitConfig {
         total_steps,

@@ -3,27 +3,29 @@
 //! Every run has a folder below the table's, so that a table that was interrupted goes on where it
 //! stopped, and a row can be looked at. `table.md` and `table.json` are written anew after every run.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use phiz_data::{Dataset, to_chw_f32};
 use phiz_eval::{Embeddings, Protocol};
 use phiz_train::Observer;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::baselines::{Fisherfaces, centred_pixels};
 use crate::config::Config;
+use crate::folder::create_folder;
 use crate::judge::{Subject, Verdict, judge, verdict};
 use crate::named;
-use crate::run::{Outcome, Run, create_folder, resume, train, write};
+use crate::run::{Run, resume, train};
 use crate::source::{Source, open_source};
 use crate::task::{FEW_SHOT, few_shot};
 use crate::{Error, Result};
 
+mod settle;
 mod table;
 mod tables;
 
+pub(crate) use settle::{Figures, Start, chosen, judged_before, settled};
 pub use table::{Row, Table};
 use tables::{LOSS_BUDGET, Make, ORL, TABLES};
 
@@ -88,39 +90,10 @@ pub fn reproduce(
                 names.join(", ")
             ))
         })?;
-    if let Some(unknown) = wanted
-        .rows
-        .iter()
-        .find(|row| !plan.rows.iter().any(|(name, _)| name == row))
-    {
-        let names: Vec<&str> = plan.rows.iter().map(|(name, _)| *name).collect();
-        return Err(Error::config(format!(
-            "unknown row `{unknown}`; there are: {}",
-            names.join(", ")
-        )));
-    }
-    if wanted.seeds == 0 {
-        return Err(Error::config("0 seeds; expected at least 1"));
-    }
+    let chosen = chosen(plan.rows, wanted)?;
     create_folder(&wanted.out)?;
-    let chosen: Vec<_> = plan
-        .rows
-        .iter()
-        .filter(|(name, _)| wanted.rows.is_empty() || wanted.rows.iter().any(|row| row == name))
-        .collect();
-    let mut table = Table {
-        name: plan.name.to_string(),
-        caption: plan.caption.to_string(),
-        metrics: plan.metrics.to_vec(),
-        rows: chosen
-            .iter()
-            .map(|(name, _)| Row {
-                name: (*name).to_string(),
-                values: BTreeMap::new(),
-            })
-            .collect(),
-        parts: Vec::new(),
-    };
+    let names = chosen.iter().map(|(name, _)| (*name).to_string());
+    let mut table = Table::empty(plan.name, plan.caption, plan.metrics, names);
     for seed in 0..wanted.seeds {
         for (row, (name, make)) in table.rows.iter_mut().zip(&chosen) {
             let seeded = !matches!(make, Make::CentredPixels | Make::Fisherfaces);
@@ -148,20 +121,12 @@ pub fn reproduce(
                     found
                 }
             };
-            for (metric, value) in found {
-                row.values.entry(metric).or_default().push(value);
-            }
+            row.add(found);
         }
-        write(&wanted.out.join("table.md"), &table.to_markdown())?;
-        write(
-            &wanted.out.join("table.json"),
-            &format!("{:#}\n", table.to_json()),
-        )?;
+        table.write(&wanted.out)?;
     }
     Ok(Progressed::Finished(table))
 }
-
-type Figures = BTreeMap<String, f64>;
 
 /// Figures of a trained row; `None` when interrupted.
 fn trained(
@@ -214,24 +179,12 @@ fn trained(
     let Some(run) = finished(&config, folder, label, wanted, stop, watch)? else {
         return Ok(None);
     };
-    let judged = folder.join("eval.json");
-    if let Ok(text) = std::fs::read_to_string(&judged)
-        && let Ok(value) = serde_json::from_str::<Value>(&text)
-    {
-        return Ok(Some(figures(&value)));
+    if let Some(found) = judged_before(folder) {
+        return Ok(Some(found));
     }
     let verdict = judge(&run, None, &[], &wanted.device)?;
     verdict.write(folder)?;
     Ok(Some(verdict.metrics))
-}
-
-fn figures(value: &Value) -> Figures {
-    let metrics = value["metrics"].as_object();
-    metrics
-        .into_iter()
-        .flatten()
-        .filter_map(|(name, value)| Some((name.clone(), value.as_f64()?)))
-        .collect()
 }
 
 /// The run in `folder`, trained, resumed or found complete; `None` when interrupted.
@@ -243,28 +196,16 @@ pub(crate) fn finished(
     stop: &AtomicBool,
     watch: &mut dyn FnMut(&str) -> Box<dyn Observer>,
 ) -> Result<Option<Run>> {
-    let known = folder.join("config.toml");
-    if known.is_file() {
-        let before = Config::from_file(&known, config)?;
-        if before.fingerprint() != config.fingerprint() {
-            return Err(Error::run(
-                folder,
-                "holds a run with another configuration; expected the same one, or give another --out",
-            ));
-        }
-        if folder.join("model.safetensors").is_file() {
-            return Run::open(folder).map(Some);
-        }
-    }
-    let mut observer = watch(label);
-    let outcome = if known.is_file() {
-        resume(folder, &wanted.device, stop, observer.as_mut())?
-    } else {
-        train(config, folder, &wanted.device, stop, observer.as_mut())?
+    let same = |known: &Path| {
+        let before = Config::from_file(known, config)?;
+        Ok(before.fingerprint() == config.fingerprint())
     };
-    Ok(match outcome {
-        Outcome::Finished(run) => Some(*run),
-        Outcome::Interrupted { .. } => None,
+    settled(folder, same, Run::open, |start| {
+        let mut observer = watch(label);
+        match start {
+            Start::Begin => train(config, folder, &wanted.device, stop, observer.as_mut()),
+            Start::GoOn => resume(folder, &wanted.device, stop, observer.as_mut()),
+        }
     })
 }
 

@@ -5,20 +5,18 @@
 //! once, unless the caller names a run or file for them; the caller may name further trunks. Seed k draws its own
 //! subset and its own head, the same for every trunk.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use phiz_train::Observer;
-use serde_json::Value;
 
 use super::config::{TASK_RECIPES, TaskConfig, task_recipe};
 use super::judge::{first_metric, judge_on_shelf};
-use super::run::{TaskOutcome, TaskRun, resume_on_shelf, train_on_shelf};
+use super::run::{TaskRun, resume_on_shelf, train_on_shelf};
 use super::source::Shelf;
-use crate::pretrain::{self, PretrainConfig, PretrainOutcome};
-use crate::reproduce::{Progressed, Reproduction, Row, Table};
-use crate::run::{create_folder, write};
+use crate::folder::create_folder;
+use crate::pretrain::{self, PretrainConfig, PretrainRun};
+use crate::reproduce::{Figures, Progressed, Reproduction, Start, Table, judged_before, settled};
 use crate::{Error, Result};
 
 /// A table of this kind.
@@ -89,7 +87,6 @@ pub(crate) const FEW_SHOT: &[FewShot] = &[
     },
 ];
 
-type Figures = BTreeMap<String, f64>;
 type Watch<'a> = &'a mut dyn FnMut(&str) -> Box<dyn Observer>;
 
 /// Makes the table, training what is not there yet.
@@ -151,23 +148,18 @@ pub(crate) fn few_shot(
     let mut parts: Vec<Table> = Vec::new();
     for (task, _) in TASK_RECIPES {
         for &share in plan.shares {
-            let rows: Vec<Row> = trunks
+            let rows = trunks
                 .iter()
                 .map(|(trunk, _)| row_name(task, share, trunk))
-                .filter(|name| asked(name))
-                .map(|name| Row {
-                    name,
-                    values: BTreeMap::new(),
-                })
-                .collect();
-            if !rows.is_empty() {
-                parts.push(Table {
-                    name: format!("{task} {}", percent(share)),
-                    caption: format!("{task}, {} of the training images", percent(share)),
-                    metrics: metrics_of(task)?,
-                    rows,
-                    parts: Vec::new(),
-                });
+                .filter(|name| asked(name));
+            let part = Table::empty(
+                &format!("{task} {}", percent(share)),
+                &format!("{task}, {} of the training images", percent(share)),
+                &metrics_of(task)?,
+                rows,
+            );
+            if !part.rows.is_empty() {
+                parts.push(part);
             }
         }
     }
@@ -178,11 +170,8 @@ pub(crate) fn few_shot(
         )));
     }
     let mut table = Table {
-        name: plan.name.to_string(),
-        caption: plan.caption.to_string(),
-        metrics: Vec::new(),
-        rows: Vec::new(),
         parts,
+        ..Table::empty(plan.name, plan.caption, &[], [])
     };
     for seed in 0..wanted.seeds {
         let mut part = 0;
@@ -207,19 +196,13 @@ pub(crate) fn few_shot(
                     };
                     let rows = table.parts.get_mut(part).map(|part| &mut part.rows);
                     if let Some(row) = rows.into_iter().flatten().find(|row| row.name == name) {
-                        for (metric, value) in found {
-                            row.values.entry(metric).or_default().push(value);
-                        }
+                        row.add(found);
                     }
                 }
                 part += usize::from(touched);
             }
         }
-        write(&wanted.out.join("table.md"), &table.to_markdown())?;
-        write(
-            &wanted.out.join("table.json"),
-            &format!("{:#}\n", table.to_json()),
-        )?;
+        table.write(&wanted.out)?;
     }
     Ok(Progressed::Finished(table))
 }
@@ -286,26 +269,18 @@ fn pretrained(
     stop: &AtomicBool,
     watch: Watch<'_>,
 ) -> Result<bool> {
-    let known = folder.join("config.toml");
-    if known.is_file() {
-        let before = PretrainConfig::from_file(&known, config)?;
-        if before.fingerprint() != config.fingerprint() {
-            return Err(Error::run(
-                folder,
-                "holds a run with another configuration; expected the same one, or give another --out",
-            ));
-        }
-        if folder.join("model.safetensors").is_file() {
-            return Ok(true);
-        }
-    }
-    let mut observer = watch(label);
-    let outcome = if known.is_file() {
-        pretrain::resume(folder, &wanted.device, stop, observer.as_mut())?
-    } else {
-        pretrain::train(config, folder, &wanted.device, stop, observer.as_mut())?
+    let same = |known: &Path| {
+        let before = PretrainConfig::from_file(known, config)?;
+        Ok(before.fingerprint() == config.fingerprint())
     };
-    Ok(matches!(outcome, PretrainOutcome::Finished(_)))
+    let run = settled(folder, same, PretrainRun::open, |start| {
+        let (mut observer, device) = (watch(label), &wanted.device);
+        match start {
+            Start::Begin => pretrain::train(config, folder, device, stop, observer.as_mut()),
+            Start::GoOn => pretrain::resume(folder, device, stop, observer.as_mut()),
+        }
+    })?;
+    Ok(run.is_some())
 }
 
 /// Figures of one run, trained, resumed or found; `None` when interrupted.
@@ -318,47 +293,21 @@ fn figures(
     watch: Watch<'_>,
     shelf: &mut Shelf,
 ) -> Result<Option<Figures>> {
-    let known: PathBuf = folder.join("config.toml");
-    let mut done = None;
-    if known.is_file() {
-        let before = TaskConfig::from_file(&known, config)?;
-        if before.fingerprint() != config.fingerprint() {
-            return Err(Error::run(
-                folder,
-                "holds a run with another configuration; expected the same one, or give another --out",
-            ));
-        }
-        let judged = folder.join("eval.json");
-        if let Ok(text) = std::fs::read_to_string(&judged)
-            && let Ok(value) = serde_json::from_str::<Value>(&text)
-        {
-            let metrics = value["metrics"].as_object().into_iter().flatten();
-            return Ok(Some(
-                metrics
-                    .filter_map(|(name, value)| Some((name.clone(), value.as_f64()?)))
-                    .collect(),
-            ));
-        }
-        if folder.join("model.safetensors").is_file() {
-            done = Some(TaskRun::open(folder)?);
-        }
-    }
-    let run = match done {
-        Some(run) => run,
-        None => {
-            let mut observer = watch(label);
-            let (device, observer) = (wanted.device.as_str(), observer.as_mut());
-            let outcome = if known.is_file() {
-                resume_on_shelf(folder, device, stop, observer, shelf)?
-            } else {
-                train_on_shelf(config, folder, device, stop, observer, shelf)?
-            };
-            match outcome {
-                TaskOutcome::Finished(run) => *run,
-                TaskOutcome::Interrupted { .. } => return Ok(None),
-            }
-        }
+    let same = |known: &Path| {
+        let before = TaskConfig::from_file(known, config)?;
+        Ok(before.fingerprint() == config.fingerprint())
     };
+    let run = settled(folder, same, TaskRun::open, |start| {
+        let (mut observer, device) = (watch(label), &wanted.device);
+        match start {
+            Start::Begin => train_on_shelf(config, folder, device, stop, observer.as_mut(), shelf),
+            Start::GoOn => resume_on_shelf(folder, device, stop, observer.as_mut(), shelf),
+        }
+    })?;
+    let Some(run) = run else { return Ok(None) };
+    if let Some(found) = judged_before(folder) {
+        return Ok(Some(found));
+    }
     let verdict = judge_on_shelf(&run, None, &wanted.device, shelf)?;
     verdict.write(folder)?;
     Ok(Some(verdict.metrics))

@@ -18,7 +18,7 @@ use super::config::{TaskConfig, TaskHead, TaskKind};
 use super::network::TaskNetwork;
 use super::run::TaskRun;
 use super::source::{Part, Shelf, Targets, TaskSource, open_task};
-use crate::run::{create_folder, write};
+use crate::folder::{create_folder, write};
 use crate::{Error, Result, open_device};
 
 /// Images seen at once.

@@ -26,5 +26,5 @@ pub use config::{
 pub(crate) use few_shot::{FEW_SHOT, few_shot};
 pub use judge::{TaskVerdict, judge_task};
 pub use network::{Prediction, TaskNetwork};
-pub use run::{TaskOutcome, TaskRun, resume_task, train_task};
+pub use run::{TaskRun, resume_task, train_task};
 pub use subset::{Rule, nested_subset};

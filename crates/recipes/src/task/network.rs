@@ -285,11 +285,7 @@ const PREFIXES: [&str; 6] = [
 
 /// Gives the trunk its start from a run's folder or a weight file, and says how many tensors fitted.
 pub(crate) fn start_trunk(parameters: &Parameters, from: &Path) -> Result<usize> {
-    let file = if from.is_dir() {
-        from.join("model.safetensors")
-    } else {
-        from.to_path_buf()
-    };
+    let file = crate::folder::weights_of(from);
     let tensors = load_pytorch(&file)?;
     let prefix = PREFIXES
         .iter()

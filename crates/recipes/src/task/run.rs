@@ -18,7 +18,11 @@ use super::config::{Mode, TaskConfig, task_recipe};
 use super::judge::judge_part;
 use super::network::{TaskNetwork, start_trunk};
 use super::source::{Shelf, TaskSource, open_task};
-use crate::run::{course, create_folder, write};
+use crate::folder::{
+    Outcome, config_file, create_folder, last_checkpoint, model_file, read_json, refuse_occupied,
+    rendered_mark, write, write_json,
+};
+use crate::run::course;
 use crate::{Error, Result, open_device};
 
 /// A trained run of a task, read back from its folder.
@@ -29,17 +33,6 @@ pub struct TaskRun {
     pub config: TaskConfig,
     /// What the data gave the network.
     shape: Shape,
-}
-
-/// How training ended.
-pub enum TaskOutcome {
-    /// The run is complete.
-    Finished(Box<TaskRun>),
-    /// It was asked to stop and saved itself.
-    Interrupted {
-        /// Steps done so far.
-        step: u64,
-    },
 }
 
 /// What the network's shape depends on beside the configuration.
@@ -68,7 +61,7 @@ pub fn train_task(
     device: &str,
     stop: &AtomicBool,
     observer: &mut dyn Observer,
-) -> Result<TaskOutcome> {
+) -> Result<Outcome<TaskRun>> {
     train_on_shelf(config, out, device, stop, observer, &mut Shelf::default())
 }
 
@@ -81,7 +74,7 @@ pub fn resume_task(
     device: &str,
     stop: &AtomicBool,
     observer: &mut dyn Observer,
-) -> Result<TaskOutcome> {
+) -> Result<Outcome<TaskRun>> {
     resume_on_shelf(folder, device, stop, observer, &mut Shelf::default())
 }
 
@@ -92,18 +85,10 @@ pub(crate) fn train_on_shelf(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
     shelf: &mut Shelf,
-) -> Result<TaskOutcome> {
+) -> Result<Outcome<TaskRun>> {
     config.validate()?;
     let device = open_device(device)?;
-    let occupied = out
-        .read_dir()
-        .is_ok_and(|mut entries| entries.next().is_some());
-    if occupied {
-        return Err(Error::run(
-            out,
-            "not empty; expected a new folder, or --resume to go on with a run",
-        ));
-    }
+    refuse_occupied(out)?;
     // Everything that can be wrong with the input comes before the first byte is written.
     let prepared = Prepared::new(config, &device, shelf, observer)?;
     if !config.model.init.is_empty() {
@@ -130,11 +115,8 @@ pub(crate) fn train_on_shelf(
         "of": source.whole,
         "samples": ids,
     });
-    write(&out.join("subset.json"), &format!("{list:#}\n"))?;
-    write(
-        &out.join("shape.json"),
-        &format!("{:#}\n", json!(prepared.shape())),
-    )?;
+    write_json(&out.join("subset.json"), &list)?;
+    write_json(&out.join("shape.json"), &prepared.shape())?;
     write(&out.join("config.toml"), &config.to_toml()?)?;
     prepared.fit(config, out, None, stop, observer)
 }
@@ -145,20 +127,16 @@ pub(crate) fn resume_on_shelf(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
     shelf: &mut Shelf,
-) -> Result<TaskOutcome> {
+) -> Result<Outcome<TaskRun>> {
     let config = TaskRun::config_of(folder)?;
     let device = open_device(device)?;
-    let start = Checkpoint::latest(folder)?;
+    let start = last_checkpoint(folder, observer)?;
     let prepared = Prepared::new(&config, &device, shelf, observer)?;
-    match &start {
-        Some(start) => observer.message(&format!("going on after step {}", start.step())),
-        None => {
-            observer.message("no checkpoint yet; starting from the beginning");
-            if !config.model.init.is_empty() {
-                start_trunk(&prepared.parameters, Path::new(&config.model.init))?;
-            }
-            prepared.network.begin(&config, &prepared.source)?;
+    if start.is_none() {
+        if !config.model.init.is_empty() {
+            start_trunk(&prepared.parameters, Path::new(&config.model.init))?;
         }
+        prepared.network.begin(&config, &prepared.source)?;
     }
     prepared.fit(&config, folder, start, stop, observer)
 }
@@ -170,19 +148,8 @@ impl TaskRun {
     /// When the folder is not a task's run, or the run is not finished.
     pub fn open(folder: &Path) -> Result<TaskRun> {
         let config = Self::config_of(folder)?;
-        let path = folder.join("shape.json");
-        let text = std::fs::read_to_string(&path).map_err(|error| Error::io(&path, error))?;
-        let shape = serde_json::from_str(&text)
-            .map_err(|error| Error::run(&path, format!("not what a run writes: {error}")))?;
-        if !folder.join("model.safetensors").is_file() {
-            return Err(Error::run(
-                folder,
-                format!(
-                    "no model.safetensors: the run is not finished; go on with `cargo xtask train --resume {}`",
-                    folder.display()
-                ),
-            ));
-        }
+        let shape = read_json(&folder.join("shape.json"))?;
+        model_file(folder)?;
         Ok(TaskRun {
             folder: folder.to_path_buf(),
             config,
@@ -216,13 +183,7 @@ impl TaskRun {
     }
 
     fn config_of(folder: &Path) -> Result<TaskConfig> {
-        let path = folder.join("config.toml");
-        if !path.is_file() {
-            return Err(Error::run(
-                folder,
-                "not a run folder: expected a config.toml in it",
-            ));
-        }
+        let path = config_file(folder)?;
         TaskConfig::from_file(&path, &task_recipe("landmarks")?)
     }
 }
@@ -278,11 +239,7 @@ impl Prepared {
             source.whole,
             source.judged.indices.len(),
             source.description,
-            if source.judged.dataset.rendered() {
-                " (rendered faces)"
-            } else {
-                ""
-            },
+            rendered_mark(source.judged.dataset.as_ref()),
         ));
         let parameters = Parameters::new(Streams::new(config.seed), DType::F32, device);
         let shape = shape_of(&source);
@@ -306,7 +263,7 @@ impl Prepared {
         start: Option<Checkpoint>,
         stop: &AtomicBool,
         observer: &mut dyn Observer,
-    ) -> Result<TaskOutcome> {
+    ) -> Result<Outcome<TaskRun>> {
         let Self {
             source,
             device,
@@ -437,13 +394,13 @@ impl Prepared {
             observer,
         )?;
         match outcome {
-            phiz_train::Outcome::Interrupted { step } => Ok(TaskOutcome::Interrupted { step }),
+            phiz_train::Outcome::Interrupted { step } => Ok(Outcome::Interrupted { step }),
             phiz_train::Outcome::Finished => {
                 if !checks.has(total_steps) {
                     judge(total_steps, &mut checks)?;
                 }
                 parameters.save(&out.join("model.safetensors"))?;
-                Ok(TaskOutcome::Finished(Box::new(TaskRun {
+                Ok(Outcome::Finished(Box::new(TaskRun {
                     folder: out.to_path_buf(),
                     config: config.clone(),
                     shape,

@@ -1,0 +1,127 @@
+//! Runs of a table that are kept: found complete they are not made again, begun they go on.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{Reproduction, Row, Table};
+use crate::folder::{Outcome, create_folder, write};
+use crate::{Error, Result};
+
+/// Metrics of a run by name.
+pub(crate) type Figures = BTreeMap<String, f64>;
+
+/// The run in `folder`, found complete, or trained or resumed by `go` (which is told whether it begins or goes on);
+/// `None` when interrupted.
+///
+/// # Errors
+/// When the folder holds a run that `same` says is another one.
+pub(crate) fn settled<R>(
+    folder: &Path,
+    same: impl FnOnce(&Path) -> Result<bool>,
+    open: impl FnOnce(&Path) -> Result<R>,
+    go: impl FnOnce(Start) -> Result<Outcome<R>>,
+) -> Result<Option<R>> {
+    let known = folder.join("config.toml");
+    if !known.is_file() {
+        return Ok(go(Start::Begin)?.finished());
+    }
+    if !same(&known)? {
+        return Err(Error::run(
+            folder,
+            "holds a run with another configuration; expected the same one, or give another --out",
+        ));
+    }
+    if folder.join("model.safetensors").is_file() {
+        return open(folder).map(Some);
+    }
+    Ok(go(Start::GoOn)?.finished())
+}
+
+/// Whether a run is new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// There is nothing yet.
+    Begin,
+    /// It was interrupted.
+    GoOn,
+}
+
+/// What a run was judged to be before, if it was.
+pub(crate) fn judged_before(folder: &Path) -> Option<Figures> {
+    let text = std::fs::read_to_string(folder.join("eval.json")).ok()?;
+    let value: Value = serde_json::from_str(&text).ok()?;
+    let metrics = value["metrics"].as_object()?.iter();
+    Some(
+        metrics
+            .filter_map(|(name, value)| Some((name.clone(), value.as_f64()?)))
+            .collect(),
+    )
+}
+
+/// The rows of a plan that are wanted, all where none is named.
+///
+/// # Errors
+/// When one is unknown, or no seed is asked for.
+pub(crate) fn chosen<'a, M>(
+    rows: &'a [(&'static str, M)],
+    wanted: &Reproduction,
+) -> Result<Vec<&'a (&'static str, M)>> {
+    if let Some(unknown) = wanted
+        .rows
+        .iter()
+        .find(|row| !rows.iter().any(|(name, _)| name == row))
+    {
+        let names: Vec<&str> = rows.iter().map(|(name, _)| *name).collect();
+        return Err(Error::config(format!(
+            "unknown row `{unknown}`; there are: {}",
+            names.join(", ")
+        )));
+    }
+    if wanted.seeds == 0 {
+        return Err(Error::config("0 seeds; expected at least 1"));
+    }
+    Ok(rows
+        .iter()
+        .filter(|(name, _)| wanted.rows.is_empty() || wanted.rows.iter().any(|row| row == name))
+        .collect())
+}
+
+impl Table {
+    /// A table without figures yet.
+    pub(crate) fn empty(
+        name: &str,
+        caption: &str,
+        metrics: &[&'static str],
+        rows: impl IntoIterator<Item = String>,
+    ) -> Self {
+        let row = |name| Row {
+            name,
+            values: BTreeMap::new(),
+        };
+        Self {
+            name: name.to_string(),
+            caption: caption.to_string(),
+            metrics: metrics.to_vec(),
+            rows: rows.into_iter().map(row).collect(),
+            parts: Vec::new(),
+        }
+    }
+
+    /// Writes `table.md` and `table.json` into the folder of the runs.
+    pub(crate) fn write(&self, out: &Path) -> Result<()> {
+        create_folder(out)?;
+        write(&out.join("table.md"), &self.to_markdown())?;
+        write(&out.join("table.json"), &format!("{:#}\n", self.to_json()))
+    }
+}
+
+impl Row {
+    /// Adds the figures of one more seed.
+    pub(crate) fn add(&mut self, figures: Figures) {
+        for (metric, value) in figures {
+            self.values.entry(metric).or_default().push(value);
+        }
+    }
+}
