@@ -185,7 +185,7 @@ pub enum DataCommand {
         #[arg(long, default_value_t = 0)]
         seed: u64,
         /// Which faces, as a data spec; takes the place of size and seed
-        #[arg(long, value_name = "synth:...", conflicts_with_all = ["size", "seed"])]
+        #[arg(long, value_name = "synth:...|synth-video:...", conflicts_with_all = ["size", "seed"])]
         data: Option<String>,
         /// folder (identity/number.png and index.csv), webdataset (tar) or 300w (.pts beside each image)
         #[arg(long, default_value = "folder")]

@@ -45,6 +45,12 @@ const PLAIN: &[Source] = &[
         needs: "nothing",
     },
     Source {
+        name: "synth-video",
+        spec: "synth-video[:key=value,...]",
+        about: "rendered sequences, a frame an image: sequences, frames, rate, redundancy, talking, motion, lead",
+        needs: "nothing",
+    },
+    Source {
         name: "orl",
         spec: "orl",
         about: "ORL / AT&T: 400 grey photographs of 40 people, 92 x 112",

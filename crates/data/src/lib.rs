@@ -28,6 +28,27 @@
 //! [`catalogue`] lists them. Photographs of people are fetched to the user's cache ([`cache_dir`]), checked against
 //! pinned digests, and never part of this repository.
 //!
+//! # Rendered faces and sequences
+//!
+//! `synth[:key=value,...]` takes the fields of [`phiz_synth::SynthConfig`] and of its `flaws` as keys ([`synth_keys`]).
+//! `synth-video[:key=value,...]` takes those of [`phiz_synth::VideoConfig`]: `sequences` (60), `frames` of each (50), frames
+//! a second `rate` (25), `redundancy` (0 to 1: 0 time passes as on a clock, 0.9 neighbouring frames are a tenth as far
+//! apart, 1 every frame is the first one but for noise), `talking` (share of sequences, 0.3), `motion` of head, gaze and
+//! light (0.6) and `lead` (0: sequences begin at rest; 3: anywhere on the course of an expression), and beside
+//! them the keys of `synth:` that are neither counts nor flaws ([`synth_video_keys`]). With redundancy and the same number of
+//! frames a set shows less of the course of each expression: give it a `lead`.
+//!
+//! ```
+//! # fn main() -> phiz_data::Result<()> {
+//! let text = "synth-video:sequences=4,frames=10,redundancy=0.8,lead=3,identities=2,size=32";
+//! let frames = text.parse::<phiz_data::Spec>()?.open()?;
+//! assert_eq!(frames.len(), 4 * 10);
+//! // Splits go by person, or by sequence; `expression` is what the frame shows, `level` how far.
+//! let sequence = frames.labels().codes("sequence")?;
+//! assert_eq!((sequence[9], sequence[10]), (0, 1));
+//! # Ok(()) }
+//! ```
+//!
 //! # Files from elsewhere
 //!
 //! Readers take hostile input: they do not panic, and allocate in proportion to what is there, not to what a header
@@ -65,6 +86,8 @@ pub mod orl;
 pub mod parquet_images;
 mod points;
 mod rendered;
+mod rendered_labels;
+mod rendering;
 mod resize;
 mod rng;
 mod spec;
@@ -95,13 +118,14 @@ pub use orl::{Orl, fetch_orl};
 pub use phiz_synth::Image;
 pub use points::{MIRROR_68, MIRROR_98, PointMap};
 pub use rendered::{RenderLayout, SHARD, write_rendered, write_sheet};
+pub use rendering::Rendering;
 pub use resize::resize;
 pub use rng::stream_rng;
 pub use spec::Spec;
 pub use split::{
     Split, assert_disjoint, identity_folds, split_by_identity, stratified_folds, stratified_split,
 };
-pub use synth_spec::synth_keys;
+pub use synth_spec::{synth_keys, synth_video_keys};
 pub use synthetic::{MAX_SAMPLES, Synthetic};
 pub use transform::{Augment, Fit, Transform, to_chw_f32};
 pub use vectors::Vectors;

@@ -11,8 +11,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use phiz_synth::{
-    ALL_EXPRESSIONS, Actions, Annotations, DISGUISES, Factors, LIGHTS, MAKEUP, OCCLUSIONS,
-    Rendered, SynthConfig, render,
+    ALL_EXPRESSIONS, Actions, Annotations, DISGUISES, Factors, Frame, LIGHTS, MAKEUP, OCCLUSIONS,
+    PHASES, Rendered, render_factors,
 };
 use rayon::prelude::*;
 use safetensors::Dtype;
@@ -20,10 +20,11 @@ use safetensors::tensor::TensorView;
 use serde::Serialize;
 
 use crate::decode::encode_png;
-use crate::error::one_line;
 use crate::export::{index_csv, refuse_occupied};
 use crate::fetch::{Staging, write_file};
 use crate::layouts::pts::write_pts;
+use crate::rendered_labels::shown;
+use crate::rendering::{Rendering, refused};
 use crate::{Error, ErrorKind, Image, Result, Subset, Synthetic};
 
 /// How the images of a rendered set lie on disk.
@@ -79,12 +80,26 @@ struct CameraLine {
     principal: [f32; 2],
 }
 
+/// Where in a sequence a picture stands.
+#[derive(Serialize)]
+struct FrameLine {
+    sequence: usize,
+    frame: usize,
+    time: f32,
+    phase: &'static str,
+    level: f32,
+    talks: bool,
+    sequence_expression: &'static str,
+}
+
 /// A line of `annotations.jsonl`.
 #[derive(Serialize)]
 struct Line<'a> {
     path: &'a str,
     identity: String,
     expression: &'static str,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    video: Option<FrameLine>,
     makeup: &'static str,
     disguise: &'static str,
     light: &'static str,
@@ -106,12 +121,23 @@ fn class(names: &[&'static str], code: u32) -> &'static str {
     names.get(code as usize).copied().unwrap_or("")
 }
 
-fn line(path: &str, person: u32, f: &Factors, a: &Annotations) -> Result<String> {
+fn line(path: &str, person: u32, face: &Rendered, frame: Option<&Frame>) -> Result<String> {
+    let (f, a) = (&face.factors, &face.annotations);
+    let video = frame.map(|v| FrameLine {
+        sequence: v.sequence,
+        frame: v.frame,
+        time: v.time,
+        phase: class(&PHASES, v.phase as u32),
+        level: v.level,
+        talks: v.talks,
+        sequence_expression: class(&ALL_EXPRESSIONS, f.expression),
+    });
     let units = Actions::UNITS.iter().zip(a.action_units);
     let line = Line {
         path,
         identity: format!("p{person}"),
-        expression: class(&ALL_EXPRESSIONS, f.expression),
+        expression: class(&ALL_EXPRESSIONS, frame.map_or(f.expression, shown)),
+        video,
         makeup: class(&MAKEUP, f.states.makeup),
         disguise: class(&DISGUISES, f.states.disguise),
         light: class(&LIGHTS, f.states.light),
@@ -176,11 +202,23 @@ impl Tensors {
         slot.bytes.extend_from_slice(&value.to_le_bytes());
     }
 
-    fn push(&mut self, f: &Factors, a: &Annotations) {
+    fn push(&mut self, f: &Factors, a: &Annotations, frame: Option<&Frame>) {
         self.rows += 1;
+        if let Some(v) = frame {
+            for (name, value) in [
+                ("sequence", v.sequence as u32),
+                ("frame", v.frame as u32),
+                ("phase", v.phase as u32),
+                ("sequence_expression", f.expression),
+            ] {
+                self.code(name, value);
+            }
+            self.floats("level", &[], [v.level]);
+            self.floats("time", &[], [v.time]);
+        }
         for (name, value) in [
             ("identity", f.identity),
-            ("expression", f.expression),
+            ("expression", frame.map_or(f.expression, shown)),
             ("makeup", f.states.makeup),
             ("disguise", f.states.disguise),
             ("light", f.states.light),
@@ -242,6 +280,7 @@ impl Tensors {
             ("disguise", DISGUISES.join(",")),
             ("light", LIGHTS.join(",")),
             ("occlusion", OCCLUSIONS.join(",")),
+            ("phase", PHASES.join(",")),
         ];
         let about = about.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
         let bytes = safetensors::serialize(views, Some(about)).map_err(failed)?;
@@ -249,23 +288,26 @@ impl Tensors {
     }
 }
 
-/// Renders the first `count` samples of `config` (or as many as there are) into a new or empty folder. Gives the
-/// number of images.
+/// Renders the first `count` samples of a [`SynthConfig`](phiz_synth::SynthConfig) or
+/// [`VideoConfig`](phiz_synth::VideoConfig) (or as many as there are) into a new or empty folder. Gives the number of
+/// images.
 ///
-/// Everything is written beside `out` and renamed at the end: on failure nothing stays. The bytes depend on `config`
-/// and `layout` alone.
+/// Everything is written beside `out` and renamed at the end: on failure nothing stays. The bytes depend on `set`,
+/// `count` and `layout` alone.
 ///
 /// # Errors
 /// When a setting is out of its range, `count` is 0, or `out` is occupied or cannot be written.
 pub fn write_rendered(
-    config: &SynthConfig,
+    set: impl Into<Rendering>,
     count: usize,
     out: &Path,
     layout: RenderLayout,
 ) -> Result<usize> {
     refuse_occupied(out)?;
-    let set = Synthetic::new(*config)?;
-    let count = count.min(config.len());
+    let set = Synthetic::new(set)?;
+    let rendering = *set.set();
+    let config = *rendering.faces();
+    let count = count.min(rendering.len());
     if count == 0 {
         return Err(Error::new(ErrorKind::Empty(
             "no images asked for: nothing to write".into(),
@@ -273,8 +315,6 @@ pub fn write_rendered(
     }
     let staging = Staging::new(out)?;
     let root = staging.path().to_path_buf();
-    let refused =
-        |e: phiz_synth::Error| Error::config(format!("synth: {}", one_line(&e.to_string())));
     let person = |f: &Factors| config.first_identity + f.identity;
     let place = |i: usize, f: &Factors| match layout {
         RenderLayout::Folder => format!("p{}/{i:06}.png", person(f)),
@@ -292,21 +332,22 @@ pub fn write_rendered(
     let mut shard: Option<tar::Builder<BufWriter<File>>> = None;
     // A part at a time, so that memory stays small.
     for start in (0..count).step_by(256) {
-        let part: Vec<Result<(Rendered, Vec<u8>)>> = (start..count.min(start + 256))
+        let part: Vec<_> = (start..count.min(start + 256))
             .into_par_iter()
             .map(|i| {
-                let face = render(config, i).map_err(refused)?;
+                let (face, frame) = rendering.picture(i)?;
+                let face = render_factors(&face, config.size).map_err(|e| refused(&e))?;
                 let png = encode_png(&face.image)?;
-                Ok((face, png))
+                Ok::<_, Error>((face, frame, png))
             })
             .collect();
         for (i, result) in (start..).zip(part) {
-            let (face, png) = result?;
+            let (face, frame, png) = result?;
             let (f, a) = (&face.factors, &face.annotations);
             let path = place(i, f);
-            let text = line(&path, person(f), f, a)?;
+            let text = line(&path, person(f), &face, frame.as_ref())?;
             writeln!(lines, "{text}").map_err(io(&lines_path))?;
-            tensors.push(f, a);
+            tensors.push(f, a, frame.as_ref());
             match layout {
                 RenderLayout::Folder => {
                     let folder = root.join(format!("p{}", person(f)));
@@ -376,13 +417,12 @@ fn finish(shard: tar::Builder<BufWriter<File>>) -> std::io::Result<()> {
 /// # Errors
 /// When `size` is not 24 to 1024 or the file cannot be written.
 pub fn write_sheet(seed: u64, size: usize, out: &Path) -> Result<Vec<&'static str>> {
-    let refused =
-        |e: phiz_synth::Error| Error::config(format!("synth: {}", one_line(&e.to_string())));
+    let refused = |e: phiz_synth::Error| refused(&e);
     let rows = phiz_synth::sheet_rows(seed).map_err(refused)?;
     let faces: Vec<&Factors> = rows.iter().flat_map(|row| &row.faces).collect();
     let images = faces
         .par_iter()
-        .map(|face| phiz_synth::render_factors(face, size).map(|drawn| drawn.image))
+        .map(|face| render_factors(face, size).map(|drawn| drawn.image))
         .collect::<std::result::Result<Vec<Image>, _>>()
         .map_err(refused)?;
     let sheet = phiz_synth::grid(&images, phiz_synth::SHEET_COLUMNS).map_err(refused)?;
@@ -392,6 +432,8 @@ pub fn write_sheet(seed: u64, size: usize, out: &Path) -> Result<Vec<&'static st
 
 #[cfg(test)]
 mod tests {
+    use phiz_synth::{SynthConfig, VideoConfig, render};
+
     use super::*;
     use crate::layouts::pts::parse_pts;
     use crate::{Dataset, Folder};
@@ -413,7 +455,7 @@ mod tests {
         let config = config();
         let folder = root.path().join("folder");
         assert_eq!(
-            write_rendered(&config, 9, &folder, RenderLayout::Folder).unwrap(),
+            write_rendered(config, 9, &folder, RenderLayout::Folder).unwrap(),
             9
         );
         let back = Folder::open(&folder).unwrap();
@@ -439,7 +481,7 @@ mod tests {
         assert_eq!(file.tensor("disguise").unwrap().shape(), [9]);
 
         let points = root.path().join("points");
-        write_rendered(&config, 2, &points, RenderLayout::Points).unwrap();
+        write_rendered(config, 2, &points, RenderLayout::Points).unwrap();
         let text = std::fs::read_to_string(points.join("000001.pts")).unwrap();
         let read = parse_pts(&text).unwrap();
         let ours = render(&config, 1).unwrap().annotations.landmarks;
@@ -449,12 +491,45 @@ mod tests {
     }
 
     #[test]
+    fn frames_say_where_in_their_sequence_they_stand() {
+        let root = tempfile::tempdir().unwrap();
+        let out = root.path().join("video");
+        let video = VideoConfig {
+            faces: config(),
+            sequences: 2,
+            frames: 6,
+            lead: 3.0,
+            ..VideoConfig::default()
+        };
+        assert_eq!(
+            write_rendered(video, 99, &out, RenderLayout::Folder).unwrap(),
+            12
+        );
+        let text = std::fs::read_to_string(out.join("annotations.jsonl")).unwrap();
+        let record: serde_json::Value = serde_json::from_str(text.lines().nth(8).unwrap()).unwrap();
+        assert_eq!(
+            (&record["sequence"], &record["frame"]),
+            (&1.into(), &2.into())
+        );
+        assert_eq!(record["identity"], "p6");
+        assert!(PHASES.contains(&record["phase"].as_str().unwrap()));
+        let back = Folder::open(&out).unwrap();
+        assert_eq!(
+            back.labels().names("factor.sequence").unwrap(),
+            ["s0", "s1"]
+        );
+        let bytes = std::fs::read(out.join("annotations.safetensors")).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        assert_eq!(file.tensor("level").unwrap().shape(), [12]);
+    }
+
+    #[test]
     fn shards_hold_the_same_bytes_every_time() {
         let root = tempfile::tempdir().unwrap();
         let config = config();
         let write = |name: &str| {
             let out = root.path().join(name);
-            write_rendered(&config, 5, &out, RenderLayout::WebDataset).unwrap();
+            write_rendered(config, 5, &out, RenderLayout::WebDataset).unwrap();
             std::fs::read(out.join("faces-000000.tar")).unwrap()
         };
         let (a, b) = (write("a"), write("b"));
@@ -467,9 +542,9 @@ mod tests {
             .collect();
         assert_eq!(names.len(), 15);
         assert_eq!(names[..3], ["000000.cls", "000000.json", "000000.png"]);
-        let error = write_rendered(&config, 0, &root.path().join("c"), RenderLayout::Folder);
+        let error = write_rendered(config, 0, &root.path().join("c"), RenderLayout::Folder);
         assert!(error.is_err() && !root.path().join("c").exists());
-        assert!(write_rendered(&config, 5, &root.path().join("a"), RenderLayout::Points).is_err());
+        assert!(write_rendered(config, 5, &root.path().join("a"), RenderLayout::Points).is_err());
         assert!("tar".parse::<RenderLayout>().is_err());
     }
 }

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use phiz_synth::SynthConfig;
+use phiz_synth::{SynthConfig, VideoConfig};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::altered_digits::{AlteredDigits, DILATED, Part, ROTATED};
 use crate::catalogue::{FASHION_FOLDER, catalogue};
 use crate::layouts::{LAYOUTS, Layout};
 use crate::mnist::{FASHION_CLASSES, Half, Mnist};
-use crate::synth_spec::{synth_config, synth_text};
+use crate::synth_spec::{synth_config, synth_text, video_config, video_text};
 use crate::{Dataset, Error, ErrorKind, Folder, Orl, Result, Synthetic};
 
 /// A data set by its specification. Parse it from text, or from TOML or JSON as a string; print it to get
@@ -31,6 +31,9 @@ use crate::{Dataset, Error, ErrorKind, Folder, Orl, Result, Synthetic};
 pub enum Spec {
     /// `synth[:key=value,...]`: rendered faces; the keys are the fields of [`SynthConfig`].
     Synth(SynthConfig),
+    /// `synth-video[:key=value,...]`: rendered sequences, a frame an image; the keys are the fields of [`VideoConfig`]
+    /// and those of [`SynthConfig`] that are neither counts nor flaws.
+    SynthVideo(VideoConfig),
     /// `orl`: 400 photographs of 40 people, fetched on first use.
     Orl,
     /// `mnist[:train|test]` fetched on first use, or `mnist:PATH[,train|test]`.
@@ -84,6 +87,7 @@ impl Spec {
     pub fn open(&self) -> Result<Arc<dyn Dataset>> {
         Ok(match self {
             Self::Synth(config) => Arc::new(Synthetic::new(*config)?),
+            Self::SynthVideo(config) => Arc::new(Synthetic::new(*config)?),
             Self::Orl => Arc::new(Orl::open()?),
             Self::Mnist { folder, half } => {
                 Arc::new(Mnist::open("mnist", &mnist_folder(folder)?, *half, &[])?)
@@ -137,6 +141,7 @@ impl Spec {
     pub fn source(&self) -> &'static str {
         match self {
             Self::Synth(_) => "synth",
+            Self::SynthVideo(_) => "synth-video",
             Self::Orl => "orl",
             Self::Mnist { .. } => "mnist",
             Self::AlteredDigits { part, .. } if DILATED.iter().any(|(_, p)| p == part) => {
@@ -166,6 +171,7 @@ impl FromStr for Spec {
         };
         match name {
             "synth" => synth_config(rest.unwrap_or("")).map(Self::Synth),
+            "synth-video" => video_config(rest.unwrap_or("")).map(Self::SynthVideo),
             "orl" if rest.is_none() => Ok(Self::Orl),
             "orl" => Err(spec_error(format!("{text:?}: expected orl alone"))),
             "mnist" => digits(rest, &HALVES).map(|(folder, half)| Self::Mnist { folder, half }),
@@ -302,10 +308,17 @@ impl fmt::Display for Spec {
         let name = self.source();
         match self {
             Self::Orl => f.write_str(name),
-            Self::Synth(config) => match synth_text(config).as_str() {
-                "" => f.write_str(name),
-                keys => write!(f, "{name}:{keys}"),
-            },
+            Self::Synth(_) | Self::SynthVideo(_) => {
+                let keys = match self {
+                    Self::Synth(config) => synth_text(config),
+                    Self::SynthVideo(config) => video_text(config),
+                    _ => String::new(),
+                };
+                match keys.as_str() {
+                    "" => f.write_str(name),
+                    keys => write!(f, "{name}:{keys}"),
+                }
+            }
             Self::Mnist { folder, half } | Self::FashionMnist { folder, half } => match folder {
                 Some(folder) => write!(f, "{name}:{},{}", folder.display(), half.name()),
                 None => write!(f, "{name}:{}", half.name()),
@@ -353,6 +366,8 @@ mod tests {
         for text in [
             "synth",
             "synth:identities=5,size=32,first_identity=7,pose=0.5",
+            "synth-video",
+            "synth-video:sequences=9,frames=30,redundancy=0.9,lead=3,identities=5,size=32",
             "orl",
             "mnist:train",
             "mnist:test",
@@ -390,7 +405,7 @@ mod tests {
         let error = |text: &str| text.parse::<Spec>().unwrap_err().to_string();
         assert_eq!(
             error("foldr:x"),
-            "unknown data set \"foldr:x\": expected one of synth, orl, mnist, mnist-rot, mnist-dil, fashion-mnist, folder, hub, parquet, celeba, yale-b, 300w, wflw, aflw2000, 300w-lp, affectnet, disfa, bp4d; nearest is \
+            "unknown data set \"foldr:x\": expected one of synth, synth-video, orl, mnist, mnist-rot, mnist-dil, fashion-mnist, folder, hub, parquet, celeba, yale-b, 300w, wflw, aflw2000, 300w-lp, affectnet, disfa, bp4d; nearest is \
              \"folder\""
         );
         assert!(
@@ -408,6 +423,11 @@ mod tests {
             "synth: size: expected a whole number, found \"big\""
         );
         assert!(error("synth:size=3").starts_with("synth: "));
+        assert_eq!(
+            error("synth-video:redundancy=1.5"),
+            "synth-video: rendered faces: redundancy is 1.5, expected 0 to 1"
+        );
+        assert!(error("synth-video:per_expression=3").contains("unknown key \"per_expression\""));
         assert_eq!(error("folder"), "folder: expected folder:PATH");
         assert_eq!(error("orl:x"), "\"orl:x\": expected orl alone");
         for text in [

@@ -1,13 +1,14 @@
-//! `synth:key=value,...`: the settings of the renderer as text.
+//! `synth:key=value,...` and `synth-video:key=value,...`: the settings of the renderer as text.
 
 use std::str::FromStr;
 
-use phiz_synth::{FactorName, Flaws, SynthConfig};
+use phiz_synth::{FactorName, Flaws, SynthConfig, VideoConfig};
 
 use crate::Result;
+use crate::error::one_line;
 use crate::spec::{nearest, spec_error};
 
-/// A setting of [`SynthConfig`] under its name in a specification.
+/// A setting of the renderer under its name in a specification.
 enum Setting<'a> {
     Size(&'a mut usize),
     Seed(&'a mut u64),
@@ -17,8 +18,10 @@ enum Setting<'a> {
     Factor(&'a mut Option<FactorName>),
 }
 
+type Settings<'a> = Vec<(&'static str, Setting<'a>)>;
+
 /// Every key of `synth:`, in the order they are printed.
-fn settings(config: &mut SynthConfig) -> [(&'static str, Setting<'_>); 30] {
+fn still(config: &mut SynthConfig) -> Settings<'_> {
     // Without `..`: a new field of the renderer shows itself here.
     let SynthConfig {
         identities,
@@ -55,7 +58,7 @@ fn settings(config: &mut SynthConfig) -> [(&'static str, Setting<'_>); 30] {
         cause,
         effect,
     } = flaws;
-    [
+    vec![
         ("identities", Setting::Size(identities)),
         ("per_expression", Setting::Size(per_expression)),
         (
@@ -122,13 +125,61 @@ impl Setting<'_> {
     }
 }
 
+/// Keys of `synth:` that mean nothing in sequences: their pictures are counted by `sequences` and `frames`, and their
+/// labels are right.
+const STILL_ALONE: [&str; 9] = [
+    "per_expression",
+    "expressions_per_identity",
+    "imbalance",
+    "identity_noise",
+    "expression_noise",
+    "duplicates",
+    "correlation",
+    "cause",
+    "effect",
+];
+
+/// Every key of `synth-video:`, in the order they are printed.
+fn moving(config: &mut VideoConfig) -> Settings<'_> {
+    let VideoConfig {
+        faces,
+        sequences,
+        frames,
+        rate,
+        redundancy,
+        talking,
+        motion,
+        lead,
+    } = config;
+    let mut all = vec![
+        ("sequences", Setting::Size(sequences)),
+        ("frames", Setting::Size(frames)),
+        ("rate", Setting::Strength(rate)),
+        ("redundancy", Setting::Strength(redundancy)),
+        ("talking", Setting::Strength(talking)),
+        ("motion", Setting::Strength(motion)),
+        ("lead", Setting::Strength(lead)),
+    ];
+    let mut faces = still(faces);
+    faces.retain(|(name, _)| !STILL_ALONE.contains(name));
+    all.append(&mut faces);
+    all
+}
+
+fn names(settings: Settings<'_>) -> Vec<&'static str> {
+    settings.into_iter().map(|(name, _)| name).collect()
+}
+
 /// The keys that `synth:` takes.
 #[must_use]
 pub fn synth_keys() -> Vec<&'static str> {
-    settings(&mut SynthConfig::default())
-        .into_iter()
-        .map(|(name, _)| name)
-        .collect()
+    names(still(&mut SynthConfig::default()))
+}
+
+/// The keys that `synth-video:` takes: its own seven, and those of `synth:` but for counts and flaws.
+#[must_use]
+pub fn synth_video_keys() -> Vec<&'static str> {
+    names(moving(&mut VideoConfig::default()))
 }
 
 /// Reads what stands after `synth:`.
@@ -136,7 +187,25 @@ pub fn synth_keys() -> Vec<&'static str> {
 /// # Errors
 /// Names the key that is unknown, has no value or a wrong one.
 pub(crate) fn synth_config(text: &str) -> Result<SynthConfig> {
-    let mut config = SynthConfig::default();
+    let config: SynthConfig = read("synth", text, still)?;
+    checked("synth", config.validate()).map(|()| config)
+}
+
+/// Reads what stands after `synth-video:`.
+///
+/// # Errors
+/// Names the key that is unknown, has no value or a wrong one.
+pub(crate) fn video_config(text: &str) -> Result<VideoConfig> {
+    let config: VideoConfig = read("synth-video", text, moving)?;
+    checked("synth-video", config.validate()).map(|()| config)
+}
+
+fn checked(source: &str, found: std::result::Result<(), phiz_synth::Error>) -> Result<()> {
+    found.map_err(|e| spec_error(format!("{source}: {}", one_line(&e.to_string()))))
+}
+
+fn read<C: Default>(source: &str, text: &str, settings: fn(&mut C) -> Settings<'_>) -> Result<C> {
+    let mut config = C::default();
     for pair in text
         .split(',')
         .map(str::trim)
@@ -147,16 +216,16 @@ pub(crate) fn synth_config(text: &str) -> Result<SynthConfig> {
             .map(|(key, value)| (key.trim(), value.trim()))
         else {
             return Err(spec_error(format!(
-                "synth: expected key=value, found {pair:?}"
+                "{source}: expected key=value, found {pair:?}"
             )));
         };
         let Some((_, setting)) = settings(&mut config)
             .into_iter()
             .find(|(name, _)| *name == key)
         else {
-            let known = synth_keys();
+            let known = names(settings(&mut config));
             return Err(spec_error(format!(
-                "synth: unknown key {key:?}: expected one of {}; nearest is {:?}",
+                "{source}: unknown key {key:?}: expected one of {}; nearest is {:?}",
                 known.join(", "),
                 nearest(key, &known)
             )));
@@ -169,19 +238,25 @@ pub(crate) fn synth_config(text: &str) -> Result<SynthConfig> {
         };
         if !setting.set(value) {
             return Err(spec_error(format!(
-                "synth: {key}: expected {expected}, found {value:?}"
+                "{source}: {key}: expected {expected}, found {value:?}"
             )));
         }
     }
-    config
-        .validate()
-        .map_err(|e| spec_error(format!("synth: {}", crate::error::one_line(&e.to_string()))))?;
     Ok(config)
 }
 
 /// The settings that are not the usual ones, as [`synth_config`] reads them.
 pub(crate) fn synth_text(config: &SynthConfig) -> String {
-    let (mut config, mut default) = (*config, SynthConfig::default());
+    unusual(*config, still)
+}
+
+/// The settings that are not the usual ones, as [`video_config`] reads them.
+pub(crate) fn video_text(config: &VideoConfig) -> String {
+    unusual(*config, moving)
+}
+
+fn unusual<C: Default>(mut config: C, settings: fn(&mut C) -> Settings<'_>) -> String {
+    let mut default = C::default();
     let pairs: Vec<String> = settings(&mut config)
         .iter()
         .zip(settings(&mut default))

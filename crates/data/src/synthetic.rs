@@ -1,227 +1,68 @@
 //! Rendered faces as a data set: a face is drawn when it is asked for.
 
-use std::sync::Arc;
+use phiz_synth::{ALL_EXPRESSIONS, render_factors};
 
-use phiz_synth::{
-    ALL_EXPRESSIONS, Actions, Annotations, DISGUISES, Factors, LANDMARKS, LIGHTS, MAKEUP,
-    OCCLUSIONS, SynthConfig, affect, annotate, factors, head_mesh, render,
-};
-use rayon::prelude::*;
-
-use crate::error::one_line;
 use crate::labels::check_indices;
-use crate::{Column, Dataset, Error, ErrorKind, Image, Labels, Result, Vectors};
+use crate::rendered_labels;
+use crate::rendering::{Rendering, refused};
+use crate::{Dataset, Error, ErrorKind, Image, Labels, Result};
 
 /// Most samples of one set: every sample carries some eighty factors, which are kept.
 pub const MAX_SAMPLES: usize = 1 << 20;
 
-/// Rendered faces. Labels: `identity` (classes `p<number of the person>`), `expression` (the first of
-/// [`ALL_EXPRESSIONS`]), `mislabelled` where labels may be wrong, `au.<number>` (intensity of an action unit on FACS'
-/// scale of 0 to 5), `valence` and `arousal` (-1 to 1), `makeup` ([`MAKEUP`]), `disguise` ([`DISGUISES`]), `light` ([`LIGHTS`]), `occlusion`
-/// ([`OCCLUSIONS`]) and every continuous
-/// factor as `factor.<name>`. Shares of samples with make-up, disguise, a marked light or something before the face are the
-/// keys `makeup`, `disguise`, `lighting` and `occlusion`, 0 where they are not given.
+/// Rendered faces, single pictures or sequences. Labels: `identity` (classes `p<number of the person>`), `expression`
+/// (the first of [`ALL_EXPRESSIONS`]), `mislabelled` where labels may be wrong, `au.<number>` (intensity of an action
+/// unit on FACS' scale of 0 to 5), `valence` and `arousal` (-1 to 1), `makeup` ([`phiz_synth::MAKEUP`]), `disguise`
+/// ([`phiz_synth::DISGUISES`]), `light` ([`phiz_synth::LIGHTS`]), `occlusion` ([`phiz_synth::OCCLUSIONS`]) and every
+/// continuous factor as `factor.<name>`. Shares of samples with make-up, disguise, a marked light or something before
+/// the face are the keys `makeup`, `disguise`, `lighting` and `occlusion`, 0 where they are not given.
+///
+/// Frames of sequences stand one sequence after the other and have `sequence` (classes `s<number>`), `phase`
+/// ([`phiz_synth::PHASES`]), `talks` (no, yes), `level` (how far the expression is shown, 0 to 1), `time` (seconds) and
+/// `sequence_expression` as well. Their `expression` is what the frame shows: that of the sequence where `level` is at
+/// least 0.5, else neutral. Frames of one sequence are near-copies of each other: split by `identity` or `sequence`.
 ///
 /// Made when they are asked for: `landmarks` (68, 2), `points3d` (68, 3) and `vertices` (V, 3) in pixels, depth away
 /// from the camera and 0 at the middle of the head, `action_units` (19, on FACS' scale of 0 to 5) and
 /// `valence_arousal` (2). Vertices are those of the front of the head, the same ones for every face.
 pub struct Synthetic {
-    config: SynthConfig,
+    set: Rendering,
     labels: Labels,
 }
 
-fn refused(error: &phiz_synth::Error) -> Error {
-    Error::config(format!("synth: {}", one_line(&error.to_string())))
-}
-
 impl Synthetic {
-    /// The set that `config` describes.
+    /// The set that a [`phiz_synth::SynthConfig`] or a [`phiz_synth::VideoConfig`] describes.
     ///
     /// # Errors
     /// When a setting is out of its range, or there would be more than [`MAX_SAMPLES`].
-    pub fn new(config: SynthConfig) -> Result<Self> {
-        config.validate().map_err(|e| refused(&e))?;
-        let n = config.len();
+    pub fn new(set: impl Into<Rendering>) -> Result<Self> {
+        let set = set.into();
+        set.validate()?;
+        let n = set.len();
         if n > MAX_SAMPLES {
+            let lower = match set {
+                Rendering::Stills(_) => "identities or per_expression",
+                Rendering::Sequences(_) => "sequences or frames",
+            };
             return Err(Error::new(ErrorKind::TooLarge(format!(
-                "synth: {n} images, the limit is {MAX_SAMPLES}: lower identities or per_expression"
+                "{}: {n} images, the limit is {MAX_SAMPLES}: lower {lower}",
+                set.name()
             ))));
         }
-        let drawn: Vec<_> = (0..n)
-            .into_par_iter()
-            .map(|i| factors(&config, i))
-            .collect();
-        let drawn = drawn
-            .into_iter()
-            .collect::<std::result::Result<Vec<_>, _>>()
-            .map_err(|e| refused(&e))?;
-        let mut labels = Labels::new(n);
-        let people = (0..config.identities as u64)
-            .map(|i| format!("p{}", u64::from(config.first_identity) + i));
-        labels.insert(
-            "identity",
-            Column::Categorical {
-                codes: drawn.iter().map(|f| f.identity).collect(),
-                names: people.collect(),
-            },
-        )?;
-        labels.insert(
-            "expression",
-            Column::Categorical {
-                codes: drawn.iter().map(|f| f.expression).collect(),
-                names: ALL_EXPRESSIONS[..config.expressions()]
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect(),
-            },
-        )?;
-        // What is shown, where the written label may be wrong.
-        if config.flaws.identity_noise > 0.0 || config.flaws.expression_noise > 0.0 {
-            let wrong = |f: &Factors| {
-                (f.identity != f.true_identity) || (f.expression != f.true_expression)
-            };
-            labels.insert(
-                "mislabelled",
-                Column::Categorical {
-                    codes: drawn.iter().map(|f| u32::from(wrong(f))).collect(),
-                    names: vec!["no".into(), "yes".into()],
-                },
-            )?;
-        }
-        for (k, unit) in Actions::UNITS.iter().enumerate() {
-            let facs = |f: &Factors| (5.0 * f.actions.intensities()[k]).clamp(0.0, 5.0);
-            let column = Column::Continuous(drawn.iter().map(facs).collect());
-            labels.insert(format!("au.{unit}"), column)?;
-        }
-        let (valence, arousal) = drawn.iter().map(|f| affect(&f.actions)).unzip();
-        labels.insert("valence", Column::Continuous(valence))?;
-        labels.insert("arousal", Column::Continuous(arousal))?;
-        let states: [(&str, &[&str], Vec<u32>); 4] = [
-            (
-                "makeup",
-                &MAKEUP,
-                drawn.iter().map(|f| f.states.makeup).collect(),
-            ),
-            (
-                "disguise",
-                &DISGUISES,
-                drawn.iter().map(|f| f.states.disguise).collect(),
-            ),
-            (
-                "light",
-                &LIGHTS,
-                drawn.iter().map(|f| f.states.light).collect(),
-            ),
-            (
-                "occlusion",
-                &OCCLUSIONS,
-                drawn.iter().map(|f| f.states.occlusion).collect(),
-            ),
-        ];
-        for (name, classes, codes) in states {
-            let names = classes.iter().map(ToString::to_string).collect();
-            labels.insert(name, Column::Categorical { codes, names })?;
-        }
-        let mut columns: Vec<(&'static str, Vec<f32>)> = Vec::new();
-        for sample in &drawn {
-            let values = sample.values();
-            if columns.is_empty() {
-                columns = values
-                    .iter()
-                    .map(|(name, _)| (*name, Vec::with_capacity(n)))
-                    .collect();
-            }
-            for ((_, column), (_, value)) in columns.iter_mut().zip(values) {
-                column.push(value);
-            }
-        }
-        for (name, values) in columns {
-            labels.insert(format!("factor.{name}"), Column::Continuous(values))?;
-        }
-        for (name, column) in made(&config, n)? {
-            labels.insert_vectors(name, column)?;
-        }
-        Ok(Self { config, labels })
+        let labels = rendered_labels::labels(&set)?;
+        Ok(Self { set, labels })
     }
 
     /// What is rendered.
     #[must_use]
-    pub fn config(&self) -> &SynthConfig {
-        &self.config
+    pub fn set(&self) -> &Rendering {
+        &self.set
     }
-}
-
-/// The labels that are made when they are asked for.
-fn made(config: &SynthConfig, n: usize) -> Result<Vec<(&'static str, Vectors)>> {
-    let of = |take: fn(&Annotations) -> Vec<f32>| {
-        let config = *config;
-        move |i: usize| Ok(take(&annotate(&config, i).map_err(|e| refused(&e))?))
-    };
-    let points = of(|a| {
-        let rows = a.landmarks.iter().zip(&a.landmarks_camera);
-        rows.flat_map(|([x, y], camera)| [*x, *y, depth(a, camera[2])])
-            .collect()
-    });
-    let units = Actions::UNITS.iter().map(|unit| format!("AU{unit}"));
-    let mut out = vec![
-        (
-            "landmarks",
-            Vectors::made(vec![LANDMARKS, 2], n, of(|a| a.landmarks.concat())),
-        ),
-        ("points3d", Vectors::made(vec![LANDMARKS, 3], n, points)),
-        (
-            "action_units",
-            Vectors::made(
-                vec![Actions::UNITS.len()],
-                n,
-                of(|a| a.action_units.to_vec()),
-            )
-            .with_names(units.collect())?,
-        ),
-        (
-            "valence_arousal",
-            Vectors::made(vec![2], n, of(|a| vec![a.valence, a.arousal]))
-                .with_names(vec!["valence".into(), "arousal".into()])?,
-        ),
-    ];
-    if n > 0 {
-        let front: Arc<[usize]> = front().map_err(|e| refused(&e))?.into();
-        let (count, config) = (front.len(), *config);
-        let vertices = move |i: usize| -> Result<Vec<f32>> {
-            let a = annotate(&config, i).map_err(|e| refused(&e))?;
-            let mesh = head_mesh(&config, i).map_err(|e| refused(&e))?;
-            Ok(front
-                .iter()
-                .filter_map(|&v| mesh.camera.get(v))
-                .flat_map(|&p| {
-                    let [x, y] = a.camera.project(p);
-                    [x, y, depth(&a, p[2])]
-                })
-                .collect())
-        };
-        out.push(("vertices", Vectors::made(vec![count, 3], n, vertices)));
-    }
-    Ok(out)
-}
-
-/// Depth behind the middle of the head, in pixels as large as those of the face.
-fn depth(a: &Annotations, z: f32) -> f32 {
-    let middle = a.pose.translation[2];
-    (z - middle) * a.camera.focal / middle
-}
-
-/// Vertices in the front of the mean head: nearer to the camera than a third of the way to the tip of the nose.
-fn front() -> std::result::Result<Vec<usize>, phiz_synth::Error> {
-    let mean = phiz_synth::head_mesh_of(&Factors::default())?;
-    let tip = mean.canonical.iter().map(|p| p[2]).fold(0., f32::max);
-    Ok((0..mean.canonical.len())
-        .filter(|&v| mean.canonical[v][2] > tip / 3.)
-        .collect())
 }
 
 impl Dataset for Synthetic {
     fn name(&self) -> &str {
-        "synth"
+        self.set.name()
     }
     fn len(&self) -> usize {
         self.labels.len()
@@ -230,20 +71,31 @@ impl Dataset for Synthetic {
         &self.labels
     }
     fn sample_id(&self, index: usize) -> String {
-        match self.config.place(index) {
-            Ok(place) => {
-                let expression = ALL_EXPRESSIONS
-                    .get(place.expression as usize)
-                    .copied()
-                    .unwrap_or("");
-                format!("p{}/{expression}/{}", place.person, place.take)
+        match &self.set {
+            Rendering::Stills(config) => match config.place(index) {
+                Ok(place) => {
+                    let expression = ALL_EXPRESSIONS
+                        .get(place.expression as usize)
+                        .copied()
+                        .unwrap_or("");
+                    format!("p{}/{expression}/{}", place.person, place.take)
+                }
+                Err(_) => String::new(),
+            },
+            Rendering::Sequences(config) if index < self.len() => {
+                let (sequence, frame) = (index / config.frames, index % config.frames);
+                let person = u64::from(config.faces.first_identity)
+                    + (sequence % config.faces.identities) as u64;
+                format!("p{person}/s{sequence}/{frame}")
             }
-            Err(_) => String::new(),
+            Rendering::Sequences(_) => String::new(),
         }
     }
     fn image(&self, index: usize) -> Result<Image> {
         check_indices(&[index], self.len())?;
-        Ok(render(&self.config, index).map_err(|e| refused(&e))?.image)
+        let (face, _) = self.set.picture(index)?;
+        let drawn = render_factors(&face, self.set.faces().size).map_err(|e| refused(&e))?;
+        Ok(drawn.image)
     }
     fn rendered(&self) -> bool {
         true
@@ -252,6 +104,8 @@ impl Dataset for Synthetic {
 
 #[cfg(test)]
 mod tests {
+    use phiz_synth::{SynthConfig, VideoConfig, annotate, render, render_frame};
+
     use super::*;
 
     #[test]
@@ -289,5 +143,68 @@ mod tests {
         );
         let line = labels.vectors("gaze").unwrap_err().to_string();
         assert!(line.contains("action_units, landmarks"), "{line}");
+    }
+
+    #[test]
+    fn frames_are_those_of_the_renderer_with_what_they_show() {
+        let video = VideoConfig {
+            faces: SynthConfig {
+                identities: 4,
+                first_identity: 7,
+                ..SynthConfig::default()
+            },
+            sequences: 6,
+            frames: 40,
+            lead: 3.0,
+            ..VideoConfig::default()
+        };
+        let set = Synthetic::new(video).unwrap();
+        assert_eq!((set.name(), set.len()), ("synth-video", 240));
+        assert_eq!(set.sample_id(5 * 40 + 3), "p8/s5/3");
+        assert_eq!(set.sample_id(240), "");
+        let known = render_frame(&video, 5, 3).unwrap();
+        assert_eq!(set.image(203).unwrap(), known.image);
+        let labels = set.labels();
+        let points = labels.vectors("landmarks").unwrap().row(203).unwrap();
+        assert_eq!(points, known.annotations.landmarks.concat());
+        let (level, whole) = (
+            labels.values("level").unwrap(),
+            labels.codes("sequence_expression").unwrap(),
+        );
+        let shown = labels.codes("expression").unwrap();
+        assert_eq!(labels.codes("sequence").unwrap()[203], 5);
+        assert_eq!(labels.codes("identity").unwrap()[203], 1);
+        for i in 0..set.len() {
+            assert_eq!(shown[i], if level[i] >= 0.5 { whole[i] } else { 0 });
+            assert!(whole[i] > 0);
+        }
+        assert!(shown.contains(&0) && shown.iter().any(|e| *e > 0));
+        // A still sequence: labels of motion stay what they were.
+        let still = Synthetic::new(VideoConfig {
+            redundancy: 1.0,
+            ..video
+        })
+        .unwrap();
+        let time = still.labels().values("time").unwrap();
+        assert!((0..240).all(|i| time[i] == time[i / 40 * 40]));
+        assert_ne!(still.image(0).unwrap(), still.image(1).unwrap());
+        let many = VideoConfig {
+            sequences: 1 << 20,
+            ..video
+        };
+        let line = Synthetic::new(many).err().unwrap().to_string();
+        assert!(line.contains("lower sequences or frames"), "{line}");
+    }
+
+    #[test]
+    fn stills_are_those_of_the_renderer() {
+        let config = SynthConfig {
+            identities: 2,
+            per_expression: 1,
+            size: 32,
+            ..SynthConfig::default()
+        };
+        let set = Synthetic::new(config).unwrap();
+        assert_eq!(set.image(9).unwrap(), render(&config, 9).unwrap().image);
     }
 }

@@ -308,7 +308,7 @@ fn rendered_faces_written_as_300w_come_back() {
         ..phiz_synth::SynthConfig::default()
     };
     let root = folder.path().join("faces");
-    phiz_data::write_rendered(&config, 14, &root, phiz_data::RenderLayout::Points).unwrap();
+    phiz_data::write_rendered(config, 14, &root, phiz_data::RenderLayout::Points).unwrap();
     let set = opened("300w", &root, "").unwrap();
     assert_eq!(set.len(), 14);
     let found = set.labels().vectors("landmarks").unwrap();

@@ -122,4 +122,4 @@ pub use render::{Rendered, render, render_factors};
 pub use sheet::{SHEET_COLUMNS, SheetRow, sheet, sheet_rows};
 pub use surroundings::{OCCLUSIONS, Occluder, Recording, Skin, Texture};
 pub use truth::{GroundFactor, GroundRow, GroundTruth};
-pub use video::{Frame, Phase, VideoConfig, render_frame, video_frame};
+pub use video::{Frame, PHASES, Phase, VideoConfig, render_frame, video_frame};

@@ -36,6 +36,10 @@ pub struct VideoConfig {
     /// How much head, gaze and light move within a sequence, relative to how they differ between images
     /// (`faces.pose`, `faces.light`): 0 still, at most 2. Default 0.6.
     pub motion: f32,
+    /// Seconds by which the clock of a sequence may be ahead at its first frame: each sequence draws its own from 0 to
+    /// `lead`, so that sets of short or redundant sequences show more than faces at rest. 0 to 60; some 3 take in every
+    /// phase. Default 0: every sequence begins at rest.
+    pub lead: f32,
 }
 
 impl Default for VideoConfig {
@@ -48,6 +52,7 @@ impl Default for VideoConfig {
             redundancy: 0.0,
             talking: 0.3,
             motion: 0.6,
+            lead: 0.0,
         }
     }
 }
@@ -65,6 +70,9 @@ pub enum Phase {
     Offset,
 }
 
+/// Names of the phases, in the order of [`Phase`].
+pub const PHASES: [&str; 4] = ["neutral", "onset", "apex", "offset"];
+
 /// One frame, not yet drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Frame {
@@ -72,7 +80,7 @@ pub struct Frame {
     pub sequence: usize,
     /// Number of the frame.
     pub frame: usize,
-    /// Time since the first frame on the sequence's own clock, which redundancy slows, in seconds.
+    /// Time on the sequence's own clock, which redundancy slows and `lead` sets ahead, in seconds.
     pub time: f32,
     /// Phase of the expression.
     pub phase: Phase,
@@ -96,6 +104,7 @@ impl VideoConfig {
             ("redundancy", self.redundancy, 0.0, 1.0, "0 to 1"),
             ("talking", self.talking, 0.0, 1.0, "a share, 0 to 1"),
             ("motion", self.motion, 0.0, 2.0, "0 to 2"),
+            ("lead", self.lead, 0.0, 60.0, "0 to 60 seconds"),
         ] {
             // Written so that NaN fails too.
             if !(low..=high).contains(&value) {
@@ -111,6 +120,21 @@ impl VideoConfig {
             }
         }
         Ok(())
+    }
+
+    /// Number of frames in all: `sequences * frames` (0 for a configuration that does not validate).
+    #[must_use]
+    pub fn len(&self) -> usize {
+        if self.validate().is_err() {
+            return 0;
+        }
+        self.sequences.saturating_mul(self.frames)
+    }
+
+    /// True when there are no frames, which is when the configuration does not validate.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Who and what a sequence shows.
@@ -210,7 +234,8 @@ pub fn video_frame(config: &VideoConfig, sequence: usize, frame: usize) -> Resul
     let apex = uncorrelated(&config.faces, place);
     // Streams of a sequence: its number alone.
     let stream = |name: &str| Stream::new(config.faces.seed, name, sequence as u64);
-    let time = frame as f32 / config.rate * (1.0 - config.redundancy);
+    let time = frame as f32 / config.rate * (1.0 - config.redundancy)
+        + config.lead * stream("video lead").uniform();
     let (phase, level) = course(&mut stream("video course"), time);
 
     let mut s = stream("video drift");

@@ -163,6 +163,24 @@ fn people_talk_in_the_stated_share_and_blink() {
 }
 
 #[test]
+fn a_lead_sets_clocks_ahead_and_changes_nothing_else() {
+    let config = VideoConfig {
+        lead: 3.0,
+        ..config()
+    };
+    let first: Vec<_> = (0..40)
+        .map(|s| video_frame(&config, s, 0).unwrap())
+        .collect();
+    assert!(first.iter().all(|f| (0.0..3.0).contains(&f.time)));
+    for phase in [Phase::Neutral, Phase::Onset, Phase::Apex, Phase::Offset] {
+        assert!(first.iter().any(|f| f.phase == phase), "{phase:?}");
+    }
+    let plain = video_frame(&self::config(), 7, 0).unwrap().factors;
+    assert_eq!(plain.shape, first[7].factors.shape);
+    assert_eq!(plain.expression, first[7].factors.expression);
+}
+
+#[test]
 fn redundancy_slows_time_down_to_a_still() {
     let change = |redundancy: f32| {
         let config = VideoConfig {
@@ -222,6 +240,13 @@ fn bad_settings_are_named() {
                 ..good
             },
             "talking",
+        ),
+        (
+            VideoConfig {
+                lead: f32::INFINITY,
+                ..good
+            },
+            "lead",
         ),
         (
             VideoConfig {

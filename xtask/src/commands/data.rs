@@ -4,7 +4,8 @@ use std::str::FromStr;
 
 use anyhow::Result;
 use phiz_data::{
-    Info, LabelInfo, Spec, catalogue, fetch, fetch_orl, info, write_rendered, write_sheet,
+    Info, LabelInfo, Rendering, Spec, catalogue, fetch, fetch_orl, info, write_rendered,
+    write_sheet,
 };
 use serde_json::json;
 
@@ -120,10 +121,14 @@ fn render(
     let identities = count.div_ceil(14);
     let usual = format!("synth:identities={identities},per_expression=2,size={size},seed={seed}");
     let spec = data.unwrap_or(&usual);
-    let Spec::Synth(config) = Spec::from_str(spec)? else {
-        anyhow::bail!("data render: --data is {spec:?}; expected synth or synth:key=value,...");
+    let set: Rendering = match Spec::from_str(spec)? {
+        Spec::Synth(config) => config.into(),
+        Spec::SynthVideo(config) => config.into(),
+        _ => anyhow::bail!(
+            "data render: --data is {spec:?}; expected synth or synth-video, with :key=value,... or without"
+        ),
     };
-    let written = write_rendered(&config, count, out, layout.parse()?)?;
+    let written = write_rendered(set, count, out, layout.parse()?)?;
     eprintln!(
         "{written} rendered faces and their labels: {}",
         out.display()

@@ -34,7 +34,7 @@ pub fn run(out: &Path, as_json: bool) -> Result<()> {
             bail!("{text}: expected rendered faces");
         };
         std::fs::create_dir_all(&faces)?;
-        write_rendered(&config, config.len(), &folder, RenderLayout::Folder)?;
+        write_rendered(config, config.len(), &folder, RenderLayout::Folder)?;
     }
     let script: PathBuf = bench::fixtures()?.join("synth").join("realism.py");
     let output = Command::new(bench::interpreter(None))
