@@ -208,19 +208,21 @@ pub enum DataCommand {
 /// Arguments of `reproduce`.
 #[derive(Debug, Args)]
 pub struct ReproduceArgs {
-    /// Table: fer-ablation, fer-ablation-complete, orl-open-set or losses-orl; or synth-realism, what networks that
-    /// know only real faces say of rendered ones
+    /// Table: fer-ablation, fer-ablation-complete, orl-open-set, losses-orl, few-shot; orl-transfer (ten minutes a seed);
+    /// release-models (an hour); studies of pre-training, on two cores and a seed: data-size (5 hours), data-quality
+    /// (6), video-redundancy (3); or synth-realism, what networks that know only real faces say of rendered ones
     pub name: String,
     /// Number of seeds for each row, from 0
     #[arg(long, default_value_t = 3)]
     pub seeds: u64,
-    /// Change one value of every recipe in the table; may be repeated
+    /// Change one value of every recipe in the table; may be repeated. Studies also have study.steps, study.images,
+    /// study.sizes and study.people
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Only the rows of these names; may be repeated
     #[arg(long = "row", value_name = "NAME")]
     pub rows: Vec<String>,
-    /// A further trunk for few-shot: a run or weight file and what to call it; may be repeated
+    /// A further trunk for few-shot or orl-transfer: a run or weight file and what to call it; may be repeated
     #[arg(long = "trunk", value_name = "NAME=RUN")]
     pub trunks: Vec<String>,
     /// Folder for the runs and the table; runs already finished there are not trained again

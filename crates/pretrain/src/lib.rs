@@ -13,6 +13,7 @@
 //! | [`Byol`] | Grill et al., NeurIPS 2020 | a predictor and a slow copy of the network |
 //! | [`VicReg`] | Bardes et al., ICLR 2022 | a hinge on each dimension's deviation |
 //! | [`BarlowTwins`] | Zbontar et al., ICML 2021 | cross-correlations that should be the identity |
+//! | [`Mae`] | He et al., CVPR 2022 | telling the pixels of patches that were hidden |
 //!
 //! The losses are free functions as well ([`swapped_prediction`], [`nt_xent`], [`regression`], [`vic_reg`],
 //! [`barlow_twins`]), and so is the assignment, [`sinkhorn`], in the log domain. [`CollapseWatch`] reads the metrics
@@ -48,6 +49,8 @@ mod check;
 mod clr;
 mod ema;
 mod head;
+mod mae;
+mod masking;
 mod method;
 mod monitor;
 mod prototypes;
@@ -55,6 +58,7 @@ mod queue;
 mod sinkhorn;
 mod swap;
 mod swav;
+mod transformer;
 mod vicreg;
 mod views;
 mod watch;
@@ -64,6 +68,8 @@ pub use byol::{Byol, ByolConfig, regression};
 pub use clr::{SimClr, SimClrConfig, nt_xent};
 pub use ema::{Ema, target_builder, target_name};
 pub use head::{Mlp, MlpConfig};
+pub use mae::{Mae, MaeConfig, TokenShape};
+pub use masking::{Mask, patch_rows};
 pub use method::{Method, Moment, StepReport};
 pub use monitor::{choice_entropy, prediction_entropy, spread};
 pub use prototypes::Prototypes;
@@ -72,5 +78,5 @@ pub use sinkhorn::{Assignment, SinkhornConfig, sinkhorn};
 pub use swap::swapped_prediction;
 pub use swav::{Swav, SwavConfig};
 pub use vicreg::{VicReg, VicRegConfig, vic_reg};
-pub use views::{Trunk, Views};
+pub use views::{Tokens, Trunk, Views};
 pub use watch::{CollapseWatch, WatchConfig};

@@ -11,6 +11,32 @@ pub trait Trunk {
     /// # Errors
     /// When the images have a shape that the network does not take.
     fn features(&self, images: &Tensor, train: bool) -> Result<Tensor>;
+
+    /// The same network in two halves, where it is one of tokens; without, methods that hide tokens refuse it.
+    fn tokens(&self) -> Option<&dyn Tokens> {
+        None
+    }
+}
+
+/// A network of tokens in two halves, between which tokens may be left out: a vision transformer.
+pub trait Tokens {
+    /// Tokens of all patches with their positions, row by row of the image.
+    ///
+    /// # Shapes
+    /// `images` (B, C, S, S); result (B, T, D).
+    ///
+    /// # Errors
+    /// When the images have a shape that the network does not take.
+    fn patches(&self, images: &Tensor) -> Result<Tensor>;
+
+    /// What the blocks make of some of the tokens.
+    ///
+    /// # Shapes
+    /// `tokens` (B, t, D); result (B, 1 + t, D), the class token first.
+    ///
+    /// # Errors
+    /// When the tokens have another length.
+    fn encode(&self, tokens: &Tensor) -> Result<Tensor>;
 }
 
 impl<F: Fn(&Tensor, bool) -> Result<Tensor>> Trunk for F {

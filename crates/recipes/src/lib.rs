@@ -41,6 +41,7 @@ pub mod pretrain;
 mod reproduce;
 mod run;
 mod source;
+mod study;
 mod task;
 
 pub use baselines::{BaselineError, Fisherfaces, centred_pixels};

@@ -65,4 +65,4 @@ pub use optimizer::{GroupRules, Optimizer, OptimizerConfig, PrefixRule};
 pub use parameters::{Parameters, is_buffer};
 pub use schedule::Schedule;
 pub use streams::Streams;
-pub use weights::{Matching, Skipped, read_tensors};
+pub use weights::{Matching, Skipped, read_tensors, save_tensors};

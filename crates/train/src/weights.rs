@@ -133,6 +133,16 @@ impl Parameters {
     }
 }
 
+/// Writes tensors to a safetensors file, wide types first and then by name: its bytes are a function of the tensors alone.
+///
+/// The file appears whole or not at all.
+///
+/// # Errors
+/// When the folder cannot be written or the disk is full; an old file of that name is then untouched.
+pub fn save_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+    write_tensors(path, tensors, None).map(|_| ())
+}
+
 fn check_fit(var: &Var, tensor: &Tensor) -> Result<()> {
     if var.shape() != tensor.shape() {
         let (expected, found) = (var.shape().clone(), tensor.shape().clone());

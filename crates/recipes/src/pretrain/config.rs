@@ -38,13 +38,18 @@ pub struct PretrainConfig {
 pub struct PretrainData {
     /// Data spec, as `cargo xtask data list` shows them.
     pub source: String,
-    /// Share of the identities that is learned from, the first ones in their natural order; the others are judged.
+    /// Share of the identities that is learned from, the first ones in their natural order; the others are judged. At 1
+    /// nobody is held out, and the trunk can be judged on other data alone.
     pub train_fraction: f64,
     /// Share of the training labels that are redrawn among all identities (supervised pre-training alone).
     pub label_noise: f64,
     /// Images of the first identity over those of the last: 1 keeps all, above it the identities between lose images
     /// geometrically.
     pub imbalance: f64,
+    /// Share of the images learned from that are cut off-centre: a window of 60 % of the side at a place of its own.
+    pub off_centre: f64,
+    /// Share of the images learned from that show no face but patterns and things; their labels stay.
+    pub non_faces: f64,
     /// Threads that make views beside the training itself.
     pub workers: usize,
 }
@@ -153,8 +158,12 @@ pub struct PretrainModel {
     pub trunk: TrunkName,
     /// What stands before its first block.
     pub stem: TrunkStem,
-    /// Factor on its channels; 1 is the network as published.
+    /// Factor on the channels of a ResNet; 1 is the network as published.
     pub width: f64,
+    /// Side of a patch of a vision transformer, pixels.
+    pub patch: usize,
+    /// Blocks of a vision transformer.
+    pub depth: usize,
     /// Run folder or weight file to start from; empty: none.
     pub init: String,
 }
@@ -167,6 +176,17 @@ pub enum TrunkName {
     Resnet18,
     /// ResNet with 50 layers, version 1.5.
     Resnet50,
+    /// Vision transformer with tokens of 192; all views need one size.
+    VitTiny,
+    /// Vision transformer with tokens of 384; all views need one size.
+    VitSmall,
+}
+
+impl TrunkName {
+    /// Whether it is a vision transformer.
+    pub fn is_transformer(self) -> bool {
+        matches!(self, Self::VitTiny | Self::VitSmall)
+    }
 }
 
 /// What stands before the first block of the trunk.
@@ -215,6 +235,12 @@ pub struct MethodConfig {
     pub lambda: f64,
     /// Weights of invariance, variance and covariance (VICReg).
     pub vic: [f64; 3],
+    /// Share of the patches that are hidden (masked auto-encoder).
+    pub masked: f64,
+    /// Blocks of the decoder, whose tokens have length `dim` (masked auto-encoder).
+    pub decoder_depth: usize,
+    /// Heads of the decoder's attention (masked auto-encoder).
+    pub decoder_heads: usize,
     /// How logits are made (supervised).
     pub head: SupervisedHead,
     /// Scale of a margin head (supervised).
@@ -237,6 +263,8 @@ pub enum MethodName {
     Vicreg,
     /// Cross-correlations that should be the identity.
     BarlowTwins,
+    /// Hidden patches told from seen ones, on a vision transformer.
+    Mae,
     /// Identity with labels, for comparison.
     Supervised,
 }
@@ -354,7 +382,9 @@ impl PretrainConfig {
             )))
         };
         within("seed", self.seed as f64, 0.0, i64::MAX as f64)?;
-        within("data.train_fraction", data.train_fraction, 0.01, 0.99)?;
+        within("data.train_fraction", data.train_fraction, 0.01, 1.0)?;
+        within("data.off_centre", data.off_centre, 0.0, 1.0)?;
+        within("data.non_faces", data.non_faces, 0.0, 1.0)?;
         within("data.label_noise", data.label_noise, 0.0, 1.0)?;
         within("data.imbalance", data.imbalance, 1.0, 1e6)?;
         within("data.workers", data.workers as f64, 1.0, 64.0)?;
@@ -367,6 +397,21 @@ impl PretrainConfig {
             .validate()
             .map_err(|error| Error::config(format!("section `views`: {error}")))?;
         within("model.width", self.model.width, 0.01, 16.0)?;
+        within("model.patch", self.model.patch as f64, 1.0, 1024.0)?;
+        within("model.depth", self.model.depth as f64, 1.0, 100.0)?;
+        within("method.masked", method.masked, 0.01, 0.99)?;
+        within(
+            "method.decoder_depth",
+            method.decoder_depth as f64,
+            0.0,
+            100.0,
+        )?;
+        within(
+            "method.decoder_heads",
+            method.decoder_heads as f64,
+            1.0,
+            100.0,
+        )?;
         within("method.hidden", method.hidden as f64, 1.0, 1e6)?;
         within("method.dim", method.dim as f64, 2.0, 1e6)?;
         within("method.temperature", method.temperature, 1e-3, 1e3)?;
@@ -422,9 +467,34 @@ impl PretrainConfig {
                 "`train.larc` stands in front of SGD; expected `train.optimizer = \"sgd\"`",
             ));
         }
+        if data.train_fraction >= 1.0 && self.probe.every > 0.0 {
+            return Err(Error::config(
+                "`data.train_fraction` 1 holds nobody out to probe during training; expected `probe.every = 0`",
+            ));
+        }
+        let transformer = self.model.trunk.is_transformer();
+        if transformer && views.small > 0 && views.small_size != views.large_size {
+            return Err(Error::config(format!(
+                "a vision transformer takes images of one size; expected `views.small = 0` or `views.small_size = {}`",
+                views.large_size
+            )));
+        }
+        if transformer && !views.large_size.is_multiple_of(self.model.patch) {
+            return Err(Error::config(format!(
+                "`model.patch` {} does not divide `views.large_size` {}",
+                self.model.patch, views.large_size
+            )));
+        }
+        if method.name == MethodName::Mae && !transformer {
+            return Err(Error::config(
+                "the masked auto-encoder hides patches; expected `model.trunk = \"vit-tiny\"` or `\"vit-small\"`",
+            ));
+        }
         let views_of = match method.name {
             MethodName::Swav => (views.large + views.small < 2 || views.large < 2)
                 .then_some("SwAV makes its codes of two large views; expected `views.large` of at least 2"),
+            MethodName::Mae => (views.count() != 1)
+                .then_some("the masked auto-encoder sees one view; expected `views.large = 1` and `views.small = 0`"),
             MethodName::Supervised => (views.count() != 1)
                 .then_some("supervised pre-training sees one view; expected `views.large = 1` and `views.small = 0`"),
             _ => (views.large != 2 || views.small != 0)

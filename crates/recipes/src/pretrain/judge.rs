@@ -8,7 +8,7 @@ use phiz_eval::Embeddings;
 use serde_json::{Map, Value, json};
 
 use super::part::{Part, part};
-use super::probe::{self, Probed, with_baselines};
+use super::probe::{self, Probed, Yardstick};
 use super::run::PretrainRun;
 use crate::source::open;
 use crate::{Error, Result, open_device};
@@ -37,8 +37,9 @@ pub fn judge(run: &PretrainRun, data: Option<&str>, device: &str) -> Result<Pret
     if let Some(data) = data {
         config.data.source = data.to_string();
     }
-    let part = part(&config)?;
-    let probed = with_baselines(&run.trunk(&device)?, &config, &part, &device)?;
+    let yardstick = Yardstick::of(&config, part(&config)?, &device)?;
+    let probed = yardstick.all(&run.trunk(&device)?)?;
+    let part = yardstick.part();
     let protocol = json!({
         "name": "frozen-probes",
         "identity": format!(

@@ -3,30 +3,37 @@
 use candle::{Module, Tensor};
 use candle_nn::{ModuleT, VarBuilder};
 use phiz_backbones::resnet::{ResNet, ResNetConfig, Stem, resnet18, resnet50};
+use phiz_backbones::{VisionTransformer, VisionTransformerConfig, vit_small, vit_tiny};
 use phiz_kernels::cross_entropy;
 use phiz_kernels::layers::{Linear, linear};
 use phiz_losses::{ArcFace, ArcFaceConfig, CosFace, CosFaceConfig};
 use phiz_pretrain::{
-    BarlowTwins, BarlowTwinsConfig, Byol, ByolConfig, Ema, Method, Moment, SimClr, SimClrConfig,
-    SinkhornConfig, StepReport, Swav, SwavConfig, Trunk, VicReg, VicRegConfig, Views, spread,
-    target_builder,
+    BarlowTwins, BarlowTwinsConfig, Byol, ByolConfig, Ema, Mae, MaeConfig, Method, Moment, SimClr,
+    SimClrConfig, SinkhornConfig, StepReport, Swav, SwavConfig, TokenShape, Tokens, Trunk, VicReg,
+    VicRegConfig, Views, spread, target_builder,
 };
 use phiz_train::Parameters;
 
-use super::config::{
-    MethodName, PretrainConfig, PretrainModel, SupervisedHead, TrunkName, TrunkStem,
-};
+use super::config::{MethodName, PretrainConfig, SupervisedHead, TrunkName, TrunkStem};
 use crate::{Error, Result};
 
 /// Where the trunk's parameters stand.
 pub(super) const TRUNK: &str = "backbone";
 
 /// The network that is kept.
-pub(super) struct Backbone(ResNet);
+pub(super) enum Backbone {
+    ResNet(Box<ResNet>),
+    Transformer(Box<VisionTransformer>),
+}
 
 impl Backbone {
-    pub fn new(model: &PretrainModel, vb: &VarBuilder) -> Result<Self> {
-        let config = ResNetConfig {
+    /// The trunk a configuration names.
+    ///
+    /// # Errors
+    /// When a size does not suit the network.
+    pub fn new(config: &PretrainConfig, vb: &VarBuilder) -> Result<Self> {
+        let (model, below) = (&config.model, vb.pp(TRUNK));
+        let resnet = ResNetConfig {
             base_channels: ResNetConfig::width(model.width),
             stem: match model.stem {
                 TrunkStem::Imagenet => Stem::Imagenet,
@@ -35,27 +42,66 @@ impl Backbone {
             },
             ..ResNetConfig::default()
         };
-        let below = vb.pp(TRUNK);
-        Ok(Self(match model.trunk {
-            TrunkName::Resnet18 => resnet18(config, below)?,
-            TrunkName::Resnet50 => resnet50(config, below)?,
-        }))
+        let transformer = VisionTransformerConfig {
+            image_size: config.views.large_size,
+            patch_size: model.patch,
+            depth: model.depth,
+            ..VisionTransformerConfig::default()
+        };
+        Ok(match model.trunk {
+            TrunkName::Resnet18 => Self::ResNet(Box::new(resnet18(resnet, below)?)),
+            TrunkName::Resnet50 => Self::ResNet(Box::new(resnet50(resnet, below)?)),
+            TrunkName::VitTiny => Self::Transformer(Box::new(vit_tiny(transformer, below)?)),
+            TrunkName::VitSmall => Self::Transformer(Box::new(vit_small(transformer, below)?)),
+        })
     }
 
     /// Length of the features.
     pub fn features(&self) -> usize {
-        self.0.features()
+        match self {
+            Self::ResNet(net) => net.features(),
+            Self::Transformer(net) => net.features(),
+        }
     }
 
     /// The network for inference.
     pub fn folded(&self) -> Result<Self> {
-        Ok(Self(self.0.folded()?))
+        Ok(match self {
+            Self::ResNet(net) => Self::ResNet(Box::new(net.folded()?)),
+            Self::Transformer(net) => Self::Transformer(net.clone()),
+        })
     }
 }
 
 impl Trunk for Backbone {
     fn features(&self, images: &Tensor, train: bool) -> candle::Result<Tensor> {
-        self.0.forward_t(images, train)
+        match self {
+            Self::ResNet(net) => net.forward_t(images, train),
+            Self::Transformer(net) => net.forward_t(images, train),
+        }
+    }
+
+    fn tokens(&self) -> Option<&dyn Tokens> {
+        match self {
+            Self::ResNet(_) => None,
+            Self::Transformer(_) => Some(self),
+        }
+    }
+}
+
+impl Tokens for Backbone {
+    fn patches(&self, images: &Tensor) -> candle::Result<Tensor> {
+        match self {
+            Self::ResNet(_) => candle::bail!("a ResNet has no tokens"),
+            Self::Transformer(net) => net.patches(images),
+        }
+    }
+
+    fn encode(&self, tokens: &Tensor) -> candle::Result<Tensor> {
+        match self {
+            Self::ResNet(_) => candle::bail!("a ResNet has no tokens"),
+            Self::Transformer(net) => net.encode(tokens),
+        }
     }
 }
 
@@ -94,7 +140,7 @@ impl Learner {
         parameters: &Parameters,
     ) -> Result<Self> {
         let vb = parameters.var_builder();
-        let backbone = Backbone::new(&config.model, &vb)?;
+        let backbone = Backbone::new(config, &vb)?;
         let features = backbone.features();
         let method = &config.method;
         let (hidden, dim) = (method.hidden, method.dim);
@@ -133,7 +179,7 @@ impl Learner {
                     momentum: method.momentum,
                 };
                 let target = target_builder(vb.clone());
-                let slow = Box::new(Backbone::new(&config.model, &target)?);
+                let slow = Box::new(Backbone::new(config, &target)?);
                 let pairs = || Ema::new(&parameters.variables());
                 Box::new(Byol::new(&settings, features, vb, target, slow, pairs)?)
             }
@@ -156,6 +202,23 @@ impl Learner {
                     lambda: method.lambda,
                 };
                 Box::new(BarlowTwins::new(&settings, features, vb)?)
+            }
+            MethodName::Mae => {
+                let settings = MaeConfig {
+                    hidden: method.masked,
+                    dim,
+                    depth: method.decoder_depth,
+                    heads: method.decoder_heads,
+                    normalised: true,
+                    seed: config.seed,
+                };
+                let shape = TokenShape {
+                    dim: features,
+                    image: config.views.large_size,
+                    patch: config.model.patch,
+                    channels: 3,
+                };
+                Box::new(Mae::new(&settings, shape, vb)?)
             }
             MethodName::Supervised => {
                 let head = match method.head {

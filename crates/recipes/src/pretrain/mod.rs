@@ -17,12 +17,16 @@ mod page;
 mod part;
 mod probe;
 mod run;
+mod spoil;
 
 pub use config::{
     MethodConfig, MethodName, PretrainConfig, PretrainData, PretrainModel, PretrainTrain,
     ProbeSettings, SupervisedHead, TrunkName, TrunkStem, ViewsConfig,
 };
 pub use judge::{PretrainVerdict, embed, judge};
+pub(crate) use named::FACES;
 pub use named::{NAMED, Named, is_pretrain, is_pretrain_run, named};
+pub(crate) use part::kept;
+pub(crate) use probe::Yardstick;
 pub use probe::{Probed, probe};
 pub use run::{PretrainRun, resume, train};

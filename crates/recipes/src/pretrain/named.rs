@@ -47,11 +47,19 @@ pub const NAMED: &[Named] = &[
         method: MethodName::BarlowTwins,
     },
     Named {
+        name: "mae",
+        summary: "pre-training without labels: hidden patches told from seen ones, on a vision transformer",
+        method: MethodName::Mae,
+    },
+    Named {
         name: "pretrain-identity",
         summary: "pre-training on identity labels, which may be noisy or unevenly spread (softmax or margin head)",
         method: MethodName::Supervised,
     },
 ];
+
+/// What rendered faces are like that trunks are learned from and judged on: a data spec's keys without who is in it.
+pub(crate) const FACES: &str = "per_expression=4,expression_strength=1.3";
 
 /// Whether `name` is that of a pre-training recipe.
 pub fn is_pretrain(name: &str) -> bool {
@@ -101,6 +109,20 @@ pub fn named(name: &str) -> Result<PretrainConfig> {
             config.train.final_lr = 0.0;
             config.train.weight_decay = 5e-4;
         }
+        MethodName::Mae => {
+            // Crops alone: what is hidden is what is to be learned.
+            config.views.large = 1;
+            config.views.small = 0;
+            config.views.jitter_probability = 0.0;
+            config.views.grey = 0.0;
+            config.views.blur = 0.0;
+            config.model.trunk = TrunkName::VitTiny;
+            config.train.larc = false;
+            config.train.optimizer = OptimizerKind::Adamw;
+            config.train.lr = 0.001;
+            config.train.final_lr = 0.0;
+            config.train.weight_decay = 0.05;
+        }
         method => {
             config.views.small = 0;
             config.method.dim = if method == MethodName::Simclr {
@@ -125,10 +147,12 @@ fn base() -> PretrainConfig {
         recipe: String::new(),
         seed: 0,
         data: PretrainData {
-            source: "synth:identities=300,per_expression=4,expression_strength=1.3".to_string(),
+            source: format!("synth:identities=300,{FACES}"),
             train_fraction: 0.8,
             label_noise: 0.0,
             imbalance: 1.0,
+            off_centre: 0.0,
+            non_faces: 0.0,
             workers: 1,
         },
         views: ViewsConfig {
@@ -151,6 +175,8 @@ fn base() -> PretrainConfig {
             trunk: TrunkName::Resnet18,
             stem: TrunkStem::Half,
             width: 0.25,
+            patch: 8,
+            depth: 6,
             init: String::new(),
         },
         method: MethodConfig {
@@ -169,6 +195,9 @@ fn base() -> PretrainConfig {
             momentum: 0.99,
             lambda: 0.0051,
             vic: [25.0, 25.0, 1.0],
+            masked: 0.75,
+            decoder_depth: 1,
+            decoder_heads: 4,
             head: SupervisedHead::Softmax,
             scale: 16.0,
             margin: 0.4,

@@ -7,6 +7,7 @@ use phiz_data::{Dataset, stream_rng};
 use rand::Rng;
 
 use super::config::PretrainConfig;
+use super::spoil::Spoilt;
 use crate::source::open;
 use crate::{Error, Result};
 
@@ -44,7 +45,8 @@ pub(super) fn part(config: &PretrainConfig) -> Result<Part> {
     }
     let people = by_identity.len();
     let learned = (people as f64 * data.train_fraction).round() as usize;
-    if learned == 0 || learned >= people {
+    let everybody = data.train_fraction >= 1.0;
+    if learned == 0 || (learned >= people && !everybody) {
         return Err(Error::config(format!(
             "`data.train_fraction` {} of {people} identities leaves none on one side",
             data.train_fraction
@@ -58,11 +60,7 @@ pub(super) fn part(config: &PretrainConfig) -> Result<Part> {
             held_out.extend(images);
             continue;
         }
-        // From all images of the first identity down to `1 / imbalance` of those of the last.
-        let place = rank as f64 / (learned - 1).max(1) as f64;
-        let kept = (images.len() as f64 * data.imbalance.powf(-place))
-            .round()
-            .max(1.0) as usize;
+        let kept = kept(images.len(), rank, learned, data.imbalance);
         for index in images.into_iter().take(kept) {
             train.push(index);
             labels.push(rank as u32);
@@ -74,6 +72,17 @@ pub(super) fn part(config: &PretrainConfig) -> Result<Part> {
     if noisy > 0 {
         description += &format!(", {noisy} labels redrawn");
     }
+    let dataset: Arc<dyn Dataset> = if data.off_centre > 0.0 || data.non_faces > 0.0 {
+        description += &format!(
+            ", {:.0}% cut off-centre, {:.0}% without a face",
+            100.0 * data.off_centre,
+            100.0 * data.non_faces
+        );
+        let (cut, other) = (data.off_centre, data.non_faces);
+        Arc::new(Spoilt::new(dataset, &train, cut, other, config.seed))
+    } else {
+        dataset
+    };
     Ok(Part {
         dataset,
         train,
@@ -82,6 +91,13 @@ pub(super) fn part(config: &PretrainConfig) -> Result<Part> {
         held_out,
         description,
     })
+}
+
+/// Images kept of identity `rank` of `learned`: all of the first down to `1 / imbalance` of those of the last, at least one.
+pub(crate) fn kept(images: usize, rank: usize, learned: usize, imbalance: f64) -> usize {
+    let place = rank as f64 / learned.saturating_sub(1).max(1) as f64;
+    let kept = images as f64 * imbalance.powf(-place);
+    kept.round().max(1.0) as usize
 }
 
 /// Redraws a share of the labels evenly among all classes; gives how many were chosen (one in `classes` of them keeps its

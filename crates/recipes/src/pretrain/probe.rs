@@ -15,7 +15,7 @@ use phiz_train::{Parameters, Streams};
 use super::config::{PretrainConfig, ProbeSettings};
 use super::learner::Backbone;
 use super::part::Part;
-use crate::Result;
+use crate::{Error, Result};
 
 /// Images embedded at once.
 const BATCH: usize = 128;
@@ -184,7 +184,7 @@ pub(super) fn features(
 /// The trunk as it is initialised, its norms fitted to some batches of the training images, without an update.
 fn initialised(config: &PretrainConfig, part: &Part, device: &Device) -> Result<Backbone> {
     let parameters = Parameters::new(Streams::new(config.seed), DType::F32, device);
-    let trunk = Backbone::new(&config.model, &parameters.var_builder())?;
+    let trunk = Backbone::new(config, &parameters.var_builder())?;
     let transform = transform(config);
     let batches = part.train.chunks(config.train.batch.max(2));
     for chunk in batches.filter(|chunk| chunk.len() > 1).take(SETTLING) {
@@ -207,31 +207,86 @@ fn pixels(part: &Part, indices: &[usize], device: &Device) -> Result<Vec<f32>> {
     Ok(values)
 }
 
-/// Probes a trunk, the same trunk as initialised, and the pixels.
-///
-/// # Errors
-/// When an image cannot be read, or a probe is undefined on the data (one identity, one image each).
-pub(super) fn with_baselines(
-    trunk: &Backbone,
-    config: &PretrainConfig,
-    part: &Part,
-    device: &Device,
-) -> Result<BTreeMap<&'static str, Probed>> {
-    let plan = Plan::new(part, &config.probe)?;
-    let transform = transform(config);
-    let mut found = BTreeMap::new();
-    let judged = |trunk: &Backbone| -> Result<Probed> {
-        let values = features(trunk, part, &plan.indices, &transform, device)?;
-        plan.judge(&values, trunk.features(), &config.probe)
-    };
-    found.insert("trunk", judged(trunk)?);
-    found.insert("initialised", judged(&initialised(config, part, device)?)?);
-    let pixels = pixels(part, &plan.indices, device)?;
-    found.insert(
-        "pixels",
-        plan.judge(&pixels, PIXELS * PIXELS, &config.probe)?,
-    );
-    Ok(found)
+/// A data set opened once to probe any number of trunks on.
+pub(crate) struct Yardstick {
+    config: PretrainConfig,
+    part: Part,
+    plan: Plan,
+    device: Device,
+}
+
+impl Yardstick {
+    /// Opens what `config.data` names; `config.probe` says how trunks are probed.
+    ///
+    /// # Errors
+    /// When the data cannot be read, or nobody of it is held out.
+    pub fn new(config: &PretrainConfig, device: &Device) -> Result<Self> {
+        Self::of(config, super::part::part(config)?, device)
+    }
+
+    /// The same over a part that is open.
+    pub(super) fn of(config: &PretrainConfig, part: Part, device: &Device) -> Result<Self> {
+        if part.held_out.is_empty() {
+            return Err(Error::config(
+                "nobody is held out to judge on (`data.train_fraction` is 1); name other data to judge on",
+            ));
+        }
+        Ok(Self {
+            plan: Plan::new(&part, &config.probe)?,
+            config: config.clone(),
+            part,
+            device: device.clone(),
+        })
+    }
+
+    /// What is judged on.
+    pub(super) fn part(&self) -> &Part {
+        &self.part
+    }
+
+    /// Probes a run's trunk, which sees images at the size its own views had.
+    ///
+    /// # Errors
+    /// When the weights do not fit, an image cannot be read, or a probe is undefined on the data.
+    pub fn run(&self, run: &super::run::PretrainRun) -> Result<Probed> {
+        self.trunk(&run.trunk(&self.device)?, &run.config)
+    }
+
+    /// Probes a trunk made for `config`.
+    pub(super) fn trunk(&self, trunk: &Backbone, config: &PretrainConfig) -> Result<Probed> {
+        let shown = transform(config);
+        let values = features(trunk, &self.part, &self.plan.indices, &shown, &self.device)?;
+        self.plan
+            .judge(&values, trunk.features(), &self.config.probe)
+    }
+
+    /// Probes the trunk of a configuration as it is initialised, its norms fitted to images that are not judged.
+    ///
+    /// # Errors
+    /// As [`Yardstick::run`].
+    pub fn initialised(&self, config: &PretrainConfig) -> Result<Probed> {
+        let trunk = initialised(config, &self.part, &self.device)?;
+        self.trunk(&trunk, config)
+    }
+
+    /// Probes the pixels.
+    ///
+    /// # Errors
+    /// As [`Yardstick::run`].
+    pub fn pixels(&self) -> Result<Probed> {
+        let values = pixels(&self.part, &self.plan.indices, &self.device)?;
+        self.plan
+            .judge(&values, PIXELS * PIXELS, &self.config.probe)
+    }
+
+    /// All three by name: `trunk`, `initialised`, `pixels`.
+    pub(super) fn all(&self, trunk: &Backbone) -> Result<BTreeMap<&'static str, Probed>> {
+        Ok(BTreeMap::from([
+            ("trunk", self.trunk(trunk, &self.config)?),
+            ("initialised", self.initialised(&self.config)?),
+            ("pixels", self.pixels()?),
+        ]))
+    }
 }
 
 /// Probes what any trunk makes of a configuration's data: by name the trunk of the weight file or run `weights`, the same
@@ -245,7 +300,6 @@ pub fn probe(
     device: &str,
 ) -> Result<BTreeMap<&'static str, Probed>> {
     let device = crate::open_device(device)?;
-    let part = super::part::part(config)?;
     let trunk = super::run::trained(config, weights, &device)?;
-    with_baselines(&trunk, config, &part, &device)
+    Yardstick::new(config, &device)?.all(&trunk)
 }

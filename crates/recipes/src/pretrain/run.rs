@@ -104,7 +104,7 @@ pub(super) fn trained(config: &PretrainConfig, from: &Path, device: &Device) -> 
     let mut tensors = under_backbone(read_tensors(&file)?);
     tensors.retain(|name, _| name.starts_with("backbone."));
     let parameters = Parameters::new(Streams::new(config.seed), DType::F32, device);
-    let trunk = Backbone::new(&config.model, &parameters.var_builder())?;
+    let trunk = Backbone::new(config, &parameters.var_builder())?;
     parameters
         .load(&tensors)
         .map_err(|error| Error::from(error).at(&file))?;

@@ -73,11 +73,17 @@ pub fn reproduce(
     if let Some(plan) = FEW_SHOT.iter().find(|plan| plan.name == wanted.name) {
         return few_shot(plan, wanted, stop, watch);
     }
+    if crate::study::TABLE_NAMES.contains(&wanted.name.as_str()) {
+        return crate::study::reproduce(wanted, stop, watch);
+    }
     let plan = TABLES
         .iter()
         .find(|table| table.name == wanted.name)
         .ok_or_else(|| {
-            let others = crate::disentangle::TABLE_NAMES.iter().copied();
+            let others = crate::disentangle::TABLE_NAMES
+                .iter()
+                .chain(crate::study::TABLE_NAMES)
+                .copied();
             let names: Vec<&str> = TABLES
                 .iter()
                 .map(|table| table.name)

@@ -15,8 +15,9 @@ use super::judge::{first_metric, judge_on_shelf};
 use super::run::{TaskRun, resume_on_shelf, train_on_shelf};
 use super::source::Shelf;
 use crate::folder::create_folder;
-use crate::pretrain::{self, PretrainConfig, PretrainRun};
+use crate::pretrain;
 use crate::reproduce::{Figures, Progressed, Reproduction, Start, Table, judged_before, settled};
+use crate::study::pretrained;
 use crate::{Error, Result};
 
 /// A table of this kind.
@@ -131,14 +132,8 @@ pub(crate) fn few_shot(
         let more = if name == "swav" { plan.swav } else { &[] };
         let words = plan.before.iter().chain(more).copied();
         let config = pretrain::named(recipe)?.set_all(words)?;
-        if !pretrained(
-            &config,
-            &folder,
-            &format!("{name} trunk"),
-            wanted,
-            stop,
-            watch,
-        )? {
+        let label = format!("{name} trunk");
+        if pretrained(&config, &folder, &label, wanted, stop, watch)?.is_none() {
             return Ok(Progressed::Interrupted);
         }
         made.push((name.to_string(), folder.display().to_string()));
@@ -260,31 +255,8 @@ fn fewest(config: &TaskConfig) -> Result<usize> {
     Ok(share.saturating_sub(1).max(1))
 }
 
-/// Makes sure of a trunk: trained, resumed or found complete; false when interrupted.
-fn pretrained(
-    config: &PretrainConfig,
-    folder: &Path,
-    label: &str,
-    wanted: &Reproduction,
-    stop: &AtomicBool,
-    watch: Watch<'_>,
-) -> Result<bool> {
-    let same = |known: &Path| {
-        let before = PretrainConfig::from_file(known, config)?;
-        Ok(before.fingerprint() == config.fingerprint())
-    };
-    let run = settled(folder, same, PretrainRun::open, |start| {
-        let (mut observer, device) = (watch(label), &wanted.device);
-        match start {
-            Start::Begin => pretrain::train(config, folder, device, stop, observer.as_mut()),
-            Start::GoOn => pretrain::resume(folder, device, stop, observer.as_mut()),
-        }
-    })?;
-    Ok(run.is_some())
-}
-
 /// Figures of one run, trained, resumed or found; `None` when interrupted.
-fn figures(
+pub(crate) fn figures(
     config: &TaskConfig,
     folder: &Path,
     label: &str,

@@ -23,8 +23,9 @@ pub use config::{
     Mode, TASK_RECIPES, TaskBackbone, TaskConfig, TaskData, TaskHead, TaskKind, TaskModel,
     TaskSettings, is_task, task_recipe,
 };
-pub(crate) use few_shot::{FEW_SHOT, few_shot};
+pub(crate) use few_shot::{FEW_SHOT, few_shot, figures};
 pub use judge::{TaskVerdict, judge_task};
 pub use network::{Prediction, TaskNetwork};
 pub use run::{TaskRun, resume_task, train_task};
+pub(crate) use source::Shelf;
 pub use subset::{Rule, nested_subset};
