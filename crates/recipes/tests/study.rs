@@ -145,10 +145,6 @@ fn quality_and_video_have_their_rows() {
         &[SMALL, STUDY],
     );
     ask.rows = vec!["x 20".to_string(), "1%".to_string()];
-    let text = refused(&ask);
-    assert!(text.contains("train.batch"), "{text}");
-    ask.set.push("train.batch=4".to_string());
-    ask.set.push("method.prototypes=4".to_string());
     let table = made(&ask);
     let rows: Vec<&str> = table.parts[0]
         .rows

@@ -167,7 +167,6 @@ fn video_redundancy(settings: &Settings) -> Result<Vec<Cell>> {
                 frames: usize,
                 rate: usize|
      -> Result<Cell> {
-        let sequences = sequences.max(2);
         let source = format!(
             "synth-video:sequences={sequences},frames={frames},rate={rate},identities={sequences},expression_strength=1.3"
         );
@@ -181,12 +180,12 @@ fn video_redundancy(settings: &Settings) -> Result<Vec<Cell>> {
     let mut cells = Vec::new();
     // A sixth of a second, most of a second, four seconds.
     for frames in [4, 20, 100] {
-        let sequences = settings.images.div_ceil(frames);
+        let sequences = settings.images.div_ceil(frames).max(2);
         let row = format!("{sequences} x {frames}");
         cells.push(cell(row, "as many frames", sequences, frames, 25)?);
     }
     // Four seconds of as many people as the first of the lines above has; the same time in fewer frames.
-    let sequences = settings.images.div_ceil(100);
+    let sequences = settings.images.div_ceil(100).max(2);
     for (share, part) in [("100%", 1), ("10%", 10), ("1%", 100)] {
         let frames = 4 * RATE / part;
         cells.push(cell(
