@@ -47,7 +47,16 @@ impl Scenery<'_> {
         // The hair's shadow on the forehead.
         s.open *= 1.0 - 0.25 * step(-0.14, 0.0, within);
         if sample.front > 0.12 {
+            let mut bare = s;
             self.skin(x, y, &mut s);
+            // Frontal coordinates smear where the skin turns away: what is painted in them fades out, but for a beard.
+            let seen = step(0.12, 0.34, sample.front);
+            if seen < 1.0 {
+                self.beard(x, y, &mut bare);
+                s.colour = mix3(bare.colour, s.colour, seen);
+                s.open = mix(bare.open, s.open, seen);
+                s.gloss = mix(bare.gloss, s.gloss, seen);
+            }
             let rig = self.rig;
             paint::eye(&rig.eye, p, x, y, self.px, &mut s);
             if y > rig.eye.y {
