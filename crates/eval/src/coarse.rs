@@ -251,12 +251,13 @@ fn supported() -> bool {
 #[cfg(target_arch = "x86_64")]
 mod vnni {
     use std::arch::x86_64::{
-        __m512, __m512i, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_mul_ps, _mm512_set1_epi32,
+        __m512i, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_mul_ps, _mm512_set1_epi32,
         _mm512_set1_ps,
     };
 
     use super::{Block, Strips};
     use crate::panels::{PANEL, STRIP, Tile};
+    use crate::simd::avx512::{numbers, vector};
 
     /// Numbers in a vector.
     const LANES: usize = 16;
@@ -266,16 +267,6 @@ mod vnni {
     fn integers(from: &[i32; LANES]) -> __m512i {
         // SAFETY: both are 64 bytes for which every pattern is a value.
         unsafe { std::mem::transmute(*from) }
-    }
-
-    fn floats(from: &[f32; LANES]) -> __m512 {
-        // SAFETY: both are 64 bytes for which every pattern is a value.
-        unsafe { std::mem::transmute(*from) }
-    }
-
-    fn numbers(from: __m512) -> [f32; LANES] {
-        // SAFETY: both are 64 bytes for which every pattern is a value.
-        unsafe { std::mem::transmute(from) }
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
@@ -317,7 +308,7 @@ mod vnni {
                     let to = to.as_chunks_mut::<LANES>().0.iter_mut();
                     let scales = scales.as_chunks::<LANES>().0;
                     for ((to, &sum), scale) in to.zip(sums).zip(scales) {
-                        let product = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), floats(scale));
+                        let product = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), vector(scale));
                         *to = numbers(_mm512_mul_ps(product, factor));
                     }
                 }

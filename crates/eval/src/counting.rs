@@ -1,12 +1,10 @@
-//! How many levels lie above each of several thresholds: the inner loops of ranking, with explicit vectors, because the
-//! compiler turns the plain loops into gathers or mask moves that cost several times as much.
+//! How many levels lie above each of several thresholds: the inner loop of ranking.
+//!
+//! Most candidates lie below all relevant samples, so those above the lowest threshold are packed together first and
+//! only they meet the others; as thresholds rise and fewer are left, they are packed again. With AVX-512 packing is one
+//! instruction and counting a comparison and the bits of its mask; elsewhere plain loops do the same.
 
-use pulp::Simd;
-
-use crate::simd;
-
-/// Queries that are counted side by side.
-pub(crate) const LANES: usize = 16;
+use crate::simd::largest;
 
 /// Counts above a threshold with a margin: surely above, and above or too near to tell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -15,131 +13,149 @@ pub(crate) struct Count {
     pub(crate) maybe: u32,
 }
 
-/// For each threshold, how many of `row` are above its `high` and above its `low`; both descend. What nothing reaches
-/// stays as it is in `out`.
-pub(crate) fn count_row(row: &[f32], high: &[f32], low: &[f32], out: &mut [Count]) {
-    simd::with(Row {
-        row,
-        high,
-        low,
-        out,
-    });
+/// Numbers that are compared at once; `kept` must be longer than the row by as many.
+pub(crate) const LANES: usize = 16;
+/// Packing costs about as much as counting against two thresholds: with fewer to go it would not pay.
+const WORTH_PACKING: usize = 3;
+
+/// For each threshold, how many of `row` are above its `high` and above its `low`; both descend, and `high >= low`.
+/// What nothing reaches stays as it is in `out`. `kept` is scratch, at least [`LANES`] longer than `row`.
+pub(crate) fn count_row(
+    row: &[f32],
+    high: &[f32],
+    low: &[f32],
+    kept: &mut [f32],
+    out: &mut [Count],
+) {
+    debug_assert!(kept.len() >= row.len() + LANES, "scratch is too short");
+    #[cfg(target_arch = "x86_64")]
+    if avx512::supported() {
+        // SAFETY: the CPU has the features that the function is compiled for.
+        unsafe { avx512::count(row, high, low, kept, out) }
+        return;
+    }
+    plain(row, high, low, kept, out);
 }
 
-struct Row<'a> {
-    row: &'a [f32],
-    high: &'a [f32],
-    low: &'a [f32],
-    out: &'a mut [Count],
-}
-
-impl pulp::WithSimd for Row<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let best = simd::largest(self.row);
-        let (pairs, rest) = self.row.as_chunks::<64>();
-        let thresholds = self.high.iter().zip(self.low).zip(self.out).rev();
-        for ((&high, &low), out) in thresholds.take_while(|((_, low), _)| best > **low) {
-            let mut counts = [[simd.splat_u32s(0); 2]; 2];
-            let (h, l) = (simd.splat_f32s(high), simd.splat_f32s(low));
-            for pair in pairs {
-                let (levels, _) = S::as_simd_f32s(pair);
-                let (twos, _) = levels.as_chunks::<2>();
-                for two in twos {
-                    for (v, [above_high, above_low]) in two.iter().zip(&mut counts) {
-                        *above_high = count_if_above(simd, *v, h, *above_high);
-                        *above_low = count_if_above(simd, *v, l, *above_low);
-                    }
+fn plain(row: &[f32], high: &[f32], low: &[f32], kept: &mut [f32], out: &mut [Count]) {
+    let best = crate::simd::run(
+        #[inline(always)]
+        || largest(row),
+    );
+    let Some(&lowest) = low.last().filter(|lowest| best > **lowest) else {
+        return;
+    };
+    let mut held = 0;
+    for &v in row {
+        kept[held] = v;
+        held += usize::from(v > lowest);
+    }
+    let thresholds = high.iter().zip(low).zip(out).enumerate().rev();
+    for (k, ((&high, &low), out)) in thresholds {
+        if best <= low {
+            break;
+        }
+        let kept = &mut kept[..held];
+        *out = crate::simd::run(
+            #[inline(always)]
+            || {
+                let above = |t: f32| kept.iter().map(|&v| u32::from(v > t)).sum::<u32>();
+                Count {
+                    sure: above(high),
+                    maybe: above(low),
                 }
+            },
+        );
+        if k > WORTH_PACKING && out.maybe as usize * 2 < held {
+            held = 0;
+            for i in 0..kept.len() {
+                kept[held] = kept[i];
+                held += usize::from(kept[i] > low);
             }
-            let sum = |which: usize| {
-                let both = simd.add_u32s(counts[0][which], counts[1][which]);
-                let mut all = [0u32; LANES];
-                if let Some(to) = S::as_mut_simd_u32s(&mut all).0.first_mut() {
-                    *to = both;
-                }
-                all.iter().sum::<u32>()
-            };
-            *out = Count {
-                sure: sum(0) + rest.iter().map(|&v| u32::from(v > high)).sum::<u32>(),
-                maybe: sum(1) + rest.iter().map(|&v| u32::from(v > low)).sum::<u32>(),
-            };
         }
     }
 }
 
-#[inline(always)]
-fn count_if_above<S: Simd>(simd: S, v: S::f32s, threshold: S::f32s, count: S::u32s) -> S::u32s {
-    let more = simd.add_u32s(count, simd.splat_u32s(1));
-    simd.select_u32s(simd.greater_than_f32s(v, threshold), more, count)
-}
+#[cfg(target_arch = "x86_64")]
+mod avx512 {
+    use std::arch::x86_64::{
+        _CMP_GT_OQ, _mm512_cmp_ps_mask, _mm512_maskz_compress_ps, _mm512_set1_ps,
+    };
 
-/// The same for [`LANES`] rows side by side, each with its own thresholds.
-pub(crate) fn count_lanes(
-    levels: &[[f32; LANES]],
-    high: &[[f32; LANES]],
-    low: &[[f32; LANES]],
-    out: &mut [[Count; LANES]],
-) {
-    simd::with(Lanes {
-        levels,
-        high,
-        low,
-        out,
-    });
-}
+    use super::{Count, LANES, WORTH_PACKING};
+    use crate::simd::avx512::{numbers, vector};
 
-struct Lanes<'a> {
-    levels: &'a [[f32; LANES]],
-    high: &'a [[f32; LANES]],
-    low: &'a [[f32; LANES]],
-    out: &'a mut [[Count; LANES]],
-}
+    pub(super) fn supported() -> bool {
+        std::is_x86_feature_detected!("avx512f") && std::is_x86_feature_detected!("popcnt")
+    }
 
-impl pulp::WithSimd for Lanes<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        // Vectors of a row of levels, each on its own.
-        for part in 0..LANES / S::F32_LANES {
-            let vector = |row: &[f32; LANES]| {
-                let (vectors, _) = S::as_simd_f32s(row);
-                vectors[part]
-            };
-            let mut best = simd.splat_f32s(f32::NEG_INFINITY);
-            for row in self.levels {
-                best = simd.max_f32s(best, vector(row));
+    #[target_feature(enable = "avx512f,popcnt")]
+    pub(super) fn count(
+        row: &[f32],
+        high: &[f32],
+        low: &[f32],
+        kept: &mut [f32],
+        out: &mut [Count],
+    ) {
+        let Some(&lowest) = low.last() else {
+            return;
+        };
+        let mut held = 0;
+        let (vectors, rest) = row.as_chunks::<LANES>();
+        for part in vectors {
+            held += pack(part, lowest, &mut kept[held..]);
+        }
+        if !rest.is_empty() {
+            let mut part = [f32::NEG_INFINITY; LANES];
+            part[..rest.len()].copy_from_slice(rest);
+            held += pack(&part, lowest, &mut kept[held..]);
+        }
+        fill_up(kept, held);
+        let thresholds = high.iter().zip(low).zip(out).enumerate().rev();
+        for (k, ((&high, &low), out)) in thresholds {
+            if held == 0 {
+                break;
             }
-            for ((high, low), out) in self.high.iter().zip(self.low).zip(&mut *self.out) {
-                let (high, low) = (vector(high), vector(low));
-                let reached = simd.greater_than_f32s(best, low);
-                if simd.first_true_m32s(reached) == S::F32_LANES {
-                    continue;
-                }
-                let mut sure = simd.splat_u32s(0);
-                let mut maybe = simd.splat_u32s(0);
-                for row in self.levels {
-                    let v = vector(row);
-                    sure = count_if_above(simd, v, high, sure);
-                    maybe = count_if_above(simd, v, low, maybe);
-                }
-                let mut counts = [[0u32; LANES]; 2];
-                for (to, from) in counts.iter_mut().zip([sure, maybe]) {
-                    if let Some(to) = S::as_mut_simd_u32s(to).0.first_mut() {
-                        *to = from;
-                    }
-                }
-                let from = part * S::F32_LANES;
-                for (i, out) in out[from..from + S::F32_LANES].iter_mut().enumerate() {
-                    *out = Count {
-                        sure: counts[0][i],
-                        maybe: counts[1][i],
-                    };
-                }
+            let (h, l) = (_mm512_set1_ps(high), _mm512_set1_ps(low));
+            let (vectors, _) = kept[..held.next_multiple_of(LANES)].as_chunks::<LANES>();
+            let mut count = Count::default();
+            for part in vectors {
+                let v = vector(part);
+                count.sure += _mm512_cmp_ps_mask::<_CMP_GT_OQ>(v, h).count_ones();
+                count.maybe += _mm512_cmp_ps_mask::<_CMP_GT_OQ>(v, l).count_ones();
             }
+            *out = count;
+            let left = count.maybe as usize;
+            if left == 0 || (k > WORTH_PACKING && left * 2 < held) {
+                let mut to = 0;
+                for from in (0..held).step_by(LANES) {
+                    let mut part = [0f32; LANES];
+                    part.copy_from_slice(&kept[from..from + LANES]);
+                    // Never past what has been read: as much is kept at most.
+                    to += pack(&part, low, &mut kept[to..]);
+                }
+                held = to;
+                fill_up(kept, held);
+            }
+        }
+    }
+
+    /// Writes what is above the threshold, and anything after it; gives how many they are.
+    #[target_feature(enable = "avx512f,popcnt")]
+    fn pack(part: &[f32; LANES], threshold: f32, to: &mut [f32]) -> usize {
+        let v = vector(part);
+        let above = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(v, _mm512_set1_ps(threshold));
+        if let Some(to) = to.first_chunk_mut::<LANES>() {
+            *to = numbers(_mm512_maskz_compress_ps(above, v));
+        }
+        above.count_ones() as usize
+    }
+
+    /// What is compared beyond the last one kept is above nothing.
+    #[target_feature(enable = "avx512f")]
+    fn fill_up(kept: &mut [f32], held: usize) {
+        if let Some(to) = kept[held..].first_chunk_mut::<LANES>() {
+            *to = [f32::NEG_INFINITY; LANES];
         }
     }
 }
@@ -149,40 +165,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_to_the_plain_loops() {
+    fn equal_to_the_plain_count() {
         let values: Vec<f32> = (0..2000u32)
             .map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / 1e7 - 0.8)
             .collect();
-        let high = [2.0, 0.7, 0.3, -0.1, -2.0];
-        let low = [1.5, 0.69, 0.1, -0.3, -3.0];
-        let above = |values: &mut dyn Iterator<Item = f32>, t: f32| {
-            values.filter(|&v| v > t).count() as u32
-        };
-        for n in [0, 1, 15, 16, 33, 63, 64, 65, 512, 2000] {
-            let row = &values[..n];
-            let mut out = [Count::default(); 5];
-            count_row(row, &high, &low, &mut out);
-            for k in 0..5 {
-                let expected = Count {
-                    sure: above(&mut row.iter().copied(), high[k]),
-                    maybe: above(&mut row.iter().copied(), low[k]),
-                };
-                assert_eq!(out[k], expected, "{n} levels, threshold {k}");
-            }
-        }
-        let (levels, _) = values.as_chunks::<LANES>();
-        let lane = |t: f32| std::array::from_fn::<f32, LANES, _>(|l| t + l as f32 * 0.01);
-        let (high, low) = (high.map(lane), low.map(lane));
-        let mut out = [[Count::default(); LANES]; 5];
-        count_lanes(levels, &high, &low, &mut out);
-        for (k, out) in out.iter().enumerate() {
-            for (l, &count) in out.iter().enumerate() {
-                let column = || levels.iter().map(move |row| row[l]);
-                let expected = Count {
-                    sure: above(&mut column(), high[k][l]),
-                    maybe: above(&mut column(), low[k][l]),
-                };
-                assert_eq!(count, expected, "lane {l}, threshold {k}");
+        let few = vec![2.0, 0.7, 0.3, -0.1, -2.0];
+        let none = vec![2.0, 1.9, 1.5];
+        let many: Vec<f32> = (0..90).map(|i| 0.9 - i as f32 * 0.02).collect();
+        for high in [few, none, many, Vec::new()] {
+            let low: Vec<f32> = high.iter().map(|h| h - 0.03).collect();
+            for n in [0, 1, 15, 16, 17, 33, 63, 64, 65, 512, 2000] {
+                let row = &values[..n];
+                let above = |t: f32| row.iter().filter(|&&v| v > t).count() as u32;
+                let expected: Vec<Count> = high
+                    .iter()
+                    .zip(&low)
+                    .map(|(&high, &low)| Count {
+                        sure: above(high),
+                        maybe: above(low),
+                    })
+                    .collect();
+                for count in [count_row, plain] {
+                    // What lies in the scratch before does not matter.
+                    let mut kept = vec![9.0; n + LANES];
+                    let mut out = vec![Count::default(); high.len()];
+                    count(row, &high, &low, &mut kept, &mut out);
+                    assert_eq!(out, expected, "{n} levels, {} thresholds", high.len());
+                }
             }
         }
     }

@@ -112,6 +112,7 @@ mod task_protocols;
 mod template_files;
 mod template_protocol;
 mod templates;
+mod turned;
 mod verification;
 
 /// What each protocol follows, and where programs part.

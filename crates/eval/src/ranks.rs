@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rayon::prelude::*;
 
-use crate::counting::{Count, LANES, count_lanes, count_row};
+use crate::counting::{Count, LANES, count_row};
 use crate::panels::{PANEL, STRIP, products};
 use crate::score::{Measure, Side};
 use crate::screen::Screen;
 use crate::simd;
+use crate::turned::{WIDTH, turn};
 
 /// Queries that a thread treats at once where panels lie ready; a multiple of [`PANEL`] and of [`STRIP`].
 const ROWS: usize = 384;
@@ -24,8 +25,8 @@ const COLUMNS: usize = 8 * PANEL;
 /// Numbers between rows of levels: rows a power of two apart would fall on the same lines of the cache.
 const STRIDE: usize = COLUMNS + LANES;
 /// Queries with at most this many relevant samples count by vector comparisons, others by search.
-const FEW: usize = 24;
-/// Relevant samples whose levels are held at once: 20 bytes each.
+const FEW: usize = 96;
+/// Relevant samples whose levels are held at once: 28 bytes each.
 const MAX_TARGETS: usize = 4 << 20;
 
 /// Rows grouped by identity, with their codes in ascending order.
@@ -55,7 +56,9 @@ struct Targets {
     starts: Vec<usize>,
     /// Exact score and gallery row, best first.
     exact: Vec<(f64, u32)>,
-    levels: Vec<f32>,
+    /// What is above `high` in f32 is above the target, and what is not above `low` is below it.
+    high: Vec<f32>,
+    low: Vec<f32>,
     /// For few targets: candidates above target k. For many: candidates below target k-1 and above target k.
     counts: Vec<AtomicU32>,
 }
@@ -63,6 +66,31 @@ struct Targets {
 impl Targets {
     fn of(&self, query: usize) -> Range<usize> {
         self.starts[query - self.first]..self.starts[query - self.first + 1]
+    }
+}
+
+/// What a thread works in.
+struct Scratch {
+    /// Rows of products, [`STRIDE`] apart.
+    products: Vec<f32>,
+    /// Some columns of them as rows.
+    turned: Vec<f32>,
+    kept: Vec<f32>,
+    /// Counts of one row or column.
+    counts: [Count; FEW],
+    /// Counts of all rows so far, [`FEW`] for each.
+    totals: Vec<u32>,
+}
+
+impl Scratch {
+    fn new(rows: usize) -> Self {
+        Self {
+            products: vec![0.0; rows * STRIDE],
+            turned: vec![0.0; WIDTH * (rows + LANES)],
+            kept: vec![0.0; rows.max(COLUMNS) + LANES],
+            counts: [Count::default(); FEW],
+            totals: vec![0; rows * FEW],
+        }
     }
 }
 
@@ -79,7 +107,7 @@ impl Ranking<'_, '_> {
         let gallery_screen = Screen::of_candidates(&self.gallery.side, score, longest);
         let mut out = Vec::new();
         for batch in self.batches() {
-            let targets = self.targets(batch.clone(), &query_screen);
+            let targets = self.targets(batch.clone(), &query_screen, gallery_screen.bound());
             self.count(&batch, &targets, &query_screen, &gallery_screen);
             let found: Vec<Option<R>> = batch
                 .into_par_iter()
@@ -128,7 +156,7 @@ impl Ranking<'_, '_> {
         out
     }
 
-    fn targets(&self, batch: Range<usize>, screen: &Screen<'_, '_>) -> Targets {
+    fn targets(&self, batch: Range<usize>, screen: &Screen<'_, '_>, margin: f32) -> Targets {
         let (queries, gallery) = (&self.queries.side, &self.gallery.side);
         let lists: Vec<Vec<(f64, u32)>> = batch
             .clone()
@@ -152,19 +180,23 @@ impl Ranking<'_, '_> {
             starts.push(starts.last().copied().unwrap_or(0) + list.len());
         }
         let first = batch.start;
-        let levels = lists
+        let (high, low) = lists
             .iter()
             .enumerate()
             .flat_map(|(i, list)| list.iter().map(move |t| (i, t.0)))
-            .map(|(i, score)| screen.level(first + i, score))
-            .collect();
+            .map(|(i, score)| {
+                let level = screen.level(first + i, score);
+                (level + margin, (level - margin).next_down())
+            })
+            .unzip();
         let exact = lists.concat();
         let counts = (0..exact.len()).map(|_| AtomicU32::new(0)).collect();
         Targets {
             first,
             starts,
             exact,
-            levels,
+            high,
+            low,
             counts,
         }
     }
@@ -186,8 +218,8 @@ impl Ranking<'_, '_> {
         let starts: Vec<usize> = batch.clone().step_by(most).collect();
         // Blocks at the front have the most work where tiles serve both sides; threads take them one by one.
         starts.par_iter().with_max_len(1).for_each_init(
-            || (vec![0f32; most * STRIDE], Vec::new(), vec![0; most * FEW]),
-            |(levels, lanes, totals), &start| {
+            || Scratch::new(most),
+            |scratch, &start| {
                 let rows = start..(start + most).min(batch.end);
                 let strips = query_screen.strips(rows.clone());
                 let end = self.gallery.side.len();
@@ -202,6 +234,7 @@ impl Ranking<'_, '_> {
                     };
                     let columns = from..last.min(end);
                     let panels = gallery_screen.panels(columns.clone());
+                    let levels = &mut scratch.products;
                     products(
                         &panels,
                         &strips,
@@ -215,12 +248,12 @@ impl Ranking<'_, '_> {
                         },
                     );
                     if both && !square {
-                        self.count_columns(targets, levels, lanes, &rows, &columns, gallery_screen);
+                        self.count_columns(targets, scratch, &rows, &columns, gallery_screen);
                     }
-                    self.count_rows(targets, levels, totals, &rows, &columns, gallery_screen);
+                    self.count_rows(targets, scratch, &rows, &columns, gallery_screen);
                     from = columns.end;
                 }
-                for (query, totals) in rows.clone().zip(totals.chunks_exact_mut(FEW)) {
+                for (query, totals) in rows.clone().zip(scratch.totals.chunks_exact_mut(FEW)) {
                     for (count, total) in targets.counts[targets.of(query)].iter().zip(totals) {
                         count.fetch_add(std::mem::take(total), Ordering::Relaxed);
                     }
@@ -233,139 +266,134 @@ impl Ranking<'_, '_> {
     fn count_rows(
         &self,
         targets: &Targets,
-        products: &mut [f32],
-        totals: &mut [u32],
+        scratch: &mut Scratch,
         rows: &Range<usize>,
         columns: &Range<usize>,
         screen: &Screen<'_, '_>,
     ) {
+        let Scratch {
+            products,
+            kept,
+            counts,
+            totals,
+            ..
+        } = scratch;
         let rows = rows.clone().zip(products.chunks_mut(STRIDE));
         for ((query, row), totals) in rows.zip(totals.chunks_exact_mut(FEW)) {
             let row = &mut row[..columns.len()];
-            if !targets.of(query).is_empty() {
-                screen.to_levels(row, columns.clone());
-                self.hide_own(query, row, columns);
-                let counting = self.counting(targets, query, screen, columns.start);
-                if counting.levels.len() > FEW {
-                    counting.search(row);
-                } else {
-                    counting.compare(row, totals);
-                }
+            screen.to_levels(row, columns.clone());
+            let counting = self.counting(targets, query, columns.start);
+            counting.count(row, kept, counts, |k, count| totals[k] += count);
+        }
+    }
+
+    /// The same with the sides exchanged: `columns` are the queries and `rows` the candidates.
+    fn count_columns(
+        &self,
+        targets: &Targets,
+        scratch: &mut Scratch,
+        rows: &Range<usize>,
+        columns: &Range<usize>,
+        screen: &Screen<'_, '_>,
+    ) {
+        let Scratch {
+            products,
+            turned,
+            kept,
+            counts,
+            ..
+        } = scratch;
+        let length = turned.len() / WIDTH;
+        for first in columns.clone().step_by(WIDTH) {
+            let products = &products[first - columns.start..];
+            turn(products, STRIDE, rows.len(), turned, length);
+            let queries = first..(first + WIDTH).min(columns.end);
+            for (query, row) in queries.zip(turned.chunks_exact_mut(length)) {
+                let row = &mut row[..rows.len()];
+                screen.to_levels(row, rows.clone());
+                let counting = self.counting(targets, query, rows.start);
+                counting.count(row, kept, counts, |k, count| {
+                    counting.add(k, count);
+                });
             }
         }
     }
 
-    /// Relevant samples, and the query itself among them, are ranked by their exact scores alone.
-    fn hide_own(&self, query: usize, row: &mut [f32], candidates: &Range<usize>) {
-        let own = self.relevant(query);
-        let (from, to) = (own.start.max(candidates.start), own.end.min(candidates.end));
-        if from < to {
-            row[from - candidates.start..to - candidates.start].fill(f32::NEG_INFINITY);
-        }
-    }
-
-    fn counting<'t>(
-        &'t self,
-        targets: &'t Targets,
-        query: usize,
-        screen: &Screen<'_, '_>,
-        first: usize,
-    ) -> Counting<'t> {
+    fn counting<'t>(&'t self, targets: &'t Targets, query: usize, first: usize) -> Counting<'t> {
         let range = targets.of(query);
         Counting {
             ranking: self,
             query,
             exact: &targets.exact[range.clone()],
-            levels: &targets.levels[range.clone()],
+            high: &targets.high[range.clone()],
+            low: &targets.low[range.clone()],
             counts: &targets.counts[range],
-            margin: screen.bound(),
             first,
-        }
-    }
-
-    /// The same with the sides exchanged: `columns` are the queries and `rows` the candidates. [`LANES`] queries are
-    /// counted side by side, so that nothing has to be turned round.
-    fn count_columns(
-        &self,
-        targets: &Targets,
-        products: &[f32],
-        lanes: &mut Vec<[f32; LANES]>,
-        rows: &Range<usize>,
-        columns: &Range<usize>,
-        screen: &Screen<'_, '_>,
-    ) {
-        let halves: Vec<f32> = rows.clone().map(|r| screen.below_product(r)).collect();
-        let margin = screen.bound();
-        for first in columns.clone().step_by(LANES) {
-            let queries = first..(first + LANES).min(columns.end);
-            let at = first - columns.start;
-            lanes.resize(rows.len(), [f32::NEG_INFINITY; LANES]);
-            simd::run(
-                #[inline(always)]
-                || {
-                    let rows = products.chunks_exact(STRIDE).zip(&halves);
-                    for (level, (row, half)) in lanes.iter_mut().zip(rows) {
-                        for (to, product) in level.iter_mut().zip(&row[at..]) {
-                            *to = product - half;
-                        }
-                    }
-                },
-            );
-            let mut most = 0;
-            let mut low = [[f32::INFINITY; LANES]; FEW];
-            let mut high = low;
-            for (lane, query) in queries.clone().enumerate() {
-                let own = self.relevant(query);
-                for place in own.start.max(rows.start)..own.end.min(rows.end) {
-                    lanes[place - rows.start][lane] = f32::NEG_INFINITY;
-                }
-                let range = targets.of(query);
-                if range.len() > FEW {
-                    let row: Vec<f32> = lanes.iter().map(|level| level[lane]).collect();
-                    self.counting(targets, query, screen, rows.start)
-                        .search(&row);
-                    continue;
-                }
-                most = most.max(range.len());
-                let thresholds = low.iter_mut().zip(&mut high);
-                for ((low, high), level) in thresholds.zip(&targets.levels[range]) {
-                    (low[lane], high[lane]) = ((level - margin).next_down(), level + margin);
-                }
-            }
-            let mut counts = [[Count::default(); LANES]; FEW];
-            count_lanes(lanes, &high[..most], &low[..most], &mut counts[..most]);
-            for (lane, query) in queries.enumerate() {
-                let column = lanes.iter().map(|row| row[lane]);
-                let counting = self.counting(targets, query, screen, rows.start);
-                for ((k, counts), total) in counts[..most].iter().enumerate().zip(counting.counts) {
-                    let Count { sure, maybe } = counts[lane];
-                    let near = if maybe > sure {
-                        counting.near(k, 0, column.clone())
-                    } else {
-                        0
-                    };
-                    if sure + near > 0 {
-                        total.fetch_add(sure + near, Ordering::Relaxed);
-                    }
-                }
-            }
         }
     }
 }
 
-/// One query's row of levels.
+/// One query against some candidates.
 struct Counting<'t> {
     ranking: &'t Ranking<'t, 't>,
     query: usize,
     exact: &'t [(f64, u32)],
-    levels: &'t [f32],
+    high: &'t [f32],
+    low: &'t [f32],
     counts: &'t [AtomicU32],
-    margin: f32,
-    /// Gallery place of the first level.
+    /// Gallery place of the first candidate.
     first: usize,
 }
 
 impl Counting<'_> {
+    /// Counts `row`, the candidates' levels. Where targets are few, their counts go to `add`.
+    fn count(
+        &self,
+        row: &mut [f32],
+        kept: &mut [f32],
+        counts: &mut [Count; FEW],
+        mut add: impl FnMut(usize, u32),
+    ) {
+        if self.exact.is_empty() {
+            return;
+        }
+        self.hide_own(row);
+        let Some(counts) = counts.get_mut(..self.exact.len()) else {
+            self.search(row);
+            return;
+        };
+        counts.fill(Count::default());
+        count_row(row, self.high, self.low, kept, counts);
+        // Nothing reaches the targets before one that nothing reaches.
+        let reached = counts.iter().enumerate().rev();
+        for (k, &count) in reached.take_while(|(_, count)| count.maybe > 0) {
+            let near = if count.maybe > count.sure {
+                self.near(k, row)
+            } else {
+                0
+            };
+            add(k, count.sure + near);
+        }
+    }
+
+    /// Relevant samples, and the query itself among them, are ranked by their exact scores alone.
+    fn hide_own(&self, row: &mut [f32]) {
+        let own = self.ranking.relevant(self.query);
+        let place = |p: usize| p.saturating_sub(self.first).min(row.len());
+        let range = place(own.start)..place(own.end);
+        if let Some(own) = row.get_mut(range) {
+            own.fill(f32::NEG_INFINITY);
+        }
+    }
+
+    fn add(&self, target: usize, count: u32) {
+        if let Some(to) = self.counts.get(target)
+            && count > 0
+        {
+            to.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
     /// Whether the candidate comes before the target.
     fn before(&self, candidate: usize, target: &(f64, u32)) -> bool {
         let gallery = &self.ranking.gallery.side;
@@ -374,75 +402,59 @@ impl Counting<'_> {
         score > target.0 || (score == target.0 && gallery.origin(candidate) < target.1)
     }
 
-    fn compare(&self, row: &[f32], totals: &mut [u32]) {
-        let (mut low, mut high) = ([0f32; FEW], [0f32; FEW]);
-        let few = self.levels.len();
-        for ((low, high), level) in low.iter_mut().zip(&mut high).zip(self.levels) {
-            (*low, *high) = ((level - self.margin).next_down(), level + self.margin);
-        }
-        let mut counts = [Count::default(); FEW];
-        count_row(row, &high[..few], &low[..few], &mut counts[..few]);
-        let targets = counts[..few].iter().zip(self.levels).enumerate();
-        for ((k, (&count, &level)), total) in targets.zip(totals) {
-            *total += count.sure;
-            if count.maybe > count.sure {
-                // Levels near one target are few: find the parts that hold any first.
-                let (low, high) = (level - self.margin, level + self.margin);
-                for (i, part) in row.chunks(64).enumerate() {
-                    let holds = simd::run(
-                        #[inline(always)]
-                        || {
-                            part.iter()
-                                .fold(false, |any, &v| any | ((v >= low) & (v <= high)))
-                        },
-                    );
-                    if holds {
-                        *total += self.near(k, i * 64, part.iter().copied());
-                    }
-                }
-            }
-        }
-    }
-
-    /// Of `all` candidates those too near to target `k` to tell that f64 puts above it.
+    /// Of the candidates those too near to target `k` to tell that f64 puts above it.
     #[inline(never)]
-    fn near(&self, k: usize, skipped: usize, all: impl Iterator<Item = f32>) -> u32 {
-        let (Some(&level), Some(exact)) = (self.levels.get(k), self.exact.get(k)) else {
+    fn near(&self, k: usize, row: &[f32]) -> u32 {
+        let (Some(exact), Some(&high), Some(&low)) =
+            (self.exact.get(k), self.high.get(k), self.low.get(k))
+        else {
             return 0;
         };
         let mut above = 0;
-        for (i, v) in all.enumerate() {
-            if v >= level - self.margin && v <= level + self.margin {
-                above += u32::from(self.before(self.first + skipped + i, exact));
+        // They are few: find the parts that hold any first.
+        for (i, part) in row.chunks(64).enumerate() {
+            let holds = simd::run(
+                #[inline(always)]
+                || {
+                    part.iter()
+                        .fold(false, |any, &v| any | ((v > low) & (v <= high)))
+                },
+            );
+            if holds {
+                for (j, &v) in part.iter().enumerate() {
+                    if v > low && v <= high {
+                        let candidate = self.first + i * 64 + j;
+                        above += u32::from(self.before(candidate, exact));
+                    }
+                }
             }
         }
         above
     }
 
+    /// Where targets are many, the place of each candidate among them is found by halving.
     fn search(&self, row: &[f32]) {
-        let Some(&lowest) = self.levels.last() else {
+        let Some(&lowest) = self.low.last() else {
             return;
         };
         for (i, &v) in row.iter().enumerate() {
-            if v < lowest - self.margin {
+            if v <= lowest {
                 continue;
             }
             // Targets before `sure` lie above the candidate, those from `past` on below it.
-            let sure = self.levels.partition_point(|&t| t > v + self.margin);
+            let sure = self.low.partition_point(|&t| t >= v);
             let past = sure
                 + self
-                    .levels
+                    .high
                     .get(sure..)
                     .unwrap_or(&[])
-                    .partition_point(|&t| t >= v - self.margin);
+                    .partition_point(|&t| t >= v);
             let mut at = sure;
             if past > sure {
                 let open = self.exact.get(sure..past).unwrap_or(&[]);
                 at += open.partition_point(|t| !self.before(self.first + i, t));
             }
-            if let Some(count) = self.counts.get(at) {
-                count.fetch_add(1, Ordering::Relaxed);
-            }
+            self.add(at, 1);
         }
     }
 }

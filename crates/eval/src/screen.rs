@@ -129,11 +129,6 @@ impl<'a, 's> Screen<'a, 's> {
         out
     }
 
-    /// What the level of the candidate at `place` lies below its product.
-    pub(crate) fn below_product(&self, place: usize) -> f32 {
-        self.halves.get(place).copied().unwrap_or(0.0)
-    }
-
     /// Turns products with the candidates `places` into levels.
     #[inline(always)]
     pub(crate) fn to_levels(&self, products: &mut [f32], places: Range<usize>) {

@@ -41,6 +41,24 @@ pub(crate) fn with<W: pulp::WithSimd>(job: W) -> W::Output {
     pulp::Simd::vectorize(pulp::Scalar::new(), job)
 }
 
+/// Vectors of AVX-512 for code that is written with its instructions.
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512 {
+    use std::arch::x86_64::__m512;
+
+    #[inline(always)]
+    pub(crate) fn vector(from: &[f32; 16]) -> __m512 {
+        // SAFETY: both are 64 bytes for which every pattern is a value.
+        unsafe { std::mem::transmute(*from) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn numbers(from: __m512) -> [f32; 16] {
+        // SAFETY: both are 64 bytes for which every pattern is a value.
+        unsafe { std::mem::transmute(from) }
+    }
+}
+
 /// Lanes that are summed side by side; the order of summation is the same on every machine.
 const LANES: usize = 16;
 
