@@ -170,7 +170,8 @@ pub use score::{Score, ScoreHistogram};
 pub use shape3d::{Dense3d, Reconstruction, Sparse2d, Sparse2dByYaw, similarity_align};
 pub use stats::{Summary, mean_sd_ci95, normal_cdf, normal_quantile};
 pub use template_files::{
-    TemplateIndex, TemplatePairs, read_detector_scores, read_subjects, subjects_from_csv,
+    TemplateIndex, TemplatePairs, detector_scores_from_text, read_detector_scores, read_subjects,
+    subjects_from_csv,
 };
 pub use templates::{
     Flip, PoolConfig, TemplateVerification, Templates, pool_templates, score_templates,

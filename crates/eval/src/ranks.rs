@@ -2,18 +2,18 @@
 //!
 //! Every figure of retrieval follows from the ranks of the relevant samples, and the rank of one is how many others
 //! score above it. So the relevant samples' exact scores become levels, and all else is only counted against them,
-//! in f32 products with a proven margin (`crate::screen`); what lies within the margin is decided in f64.
+//! in f32 products with a proven margin (`crate::screen`); what lies within the margin is decided in f64. A table against
+//! itself needs half of the products: each block of them is read along for one side and turned round for the other.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-use crate::counting::{Count, LANES, count_row};
+use crate::counting::{Count, PART, between, count, pack};
 use crate::panels::{PANEL, STRIP, products};
 use crate::score::{Measure, Side};
 use crate::screen::Screen;
-use crate::simd;
 use crate::turned::{WIDTH, turn};
 
 /// Queries that a thread treats at once where panels lie ready; a multiple of [`PANEL`] and of [`STRIP`].
@@ -23,11 +23,11 @@ const ROWS_OF_MAPPED: usize = 4 * ROWS;
 /// Candidates that they are multiplied with at once.
 const COLUMNS: usize = 8 * PANEL;
 /// Numbers between rows of levels: rows a power of two apart would fall on the same lines of the cache.
-const STRIDE: usize = COLUMNS + LANES;
+const STRIDE: usize = COLUMNS + WIDTH;
 /// Queries with at most this many relevant samples count by vector comparisons, others by search.
 const FEW: usize = 96;
-/// Relevant samples whose levels are held at once: 28 bytes each.
-const MAX_TARGETS: usize = 4 << 20;
+/// Memory for the relevant samples that are held at once.
+const MAX_TARGETS: usize = 128 << 20;
 
 /// Rows grouped by identity, with their codes in ascending order.
 pub(crate) struct Grouped<'a> {
@@ -59,8 +59,6 @@ struct Targets {
     /// What is above `high` in f32 is above the target, and what is not above `low` is below it.
     high: Vec<f32>,
     low: Vec<f32>,
-    /// For few targets: candidates above target k. For many: candidates below target k-1 and above target k.
-    counts: Vec<AtomicU32>,
 }
 
 impl Targets {
@@ -75,21 +73,41 @@ struct Scratch {
     products: Vec<f32>,
     /// Some columns of them as rows.
     turned: Vec<f32>,
+    packing: Packing,
+    /// What was counted for each target. For few targets: candidates above target k. For many: candidates below target
+    /// k - 1 and above target k.
+    counts: Vec<u32>,
+}
+
+/// What [`WIDTH`] queries are counted in.
+struct Packing {
+    /// What of each query's levels is above its lowest target.
     kept: Vec<f32>,
-    /// Counts of one row or column.
-    counts: [Count; FEW],
-    /// Counts of all rows so far, [`FEW`] for each.
-    totals: Vec<u32>,
+    /// How many they are.
+    held: [usize; WIDTH],
+    /// Counts of one query.
+    found: [Count; FEW],
+}
+
+/// The levels of up to [`WIDTH`] queries against some candidates, rows `stride` numbers apart.
+struct Levels<'l> {
+    values: &'l mut [f32],
+    stride: usize,
+    queries: Range<usize>,
+    candidates: Range<usize>,
 }
 
 impl Scratch {
-    fn new(rows: usize) -> Self {
+    fn new(rows: usize, targets: usize) -> Self {
         Self {
             products: vec![0.0; rows * STRIDE],
-            turned: vec![0.0; WIDTH * (rows + LANES)],
-            kept: vec![0.0; rows.max(COLUMNS) + LANES],
-            counts: [Count::default(); FEW],
-            totals: vec![0; rows * FEW],
+            turned: vec![0.0; WIDTH * (rows + WIDTH)],
+            packing: Packing {
+                kept: vec![0.0; WIDTH * (rows.max(COLUMNS) + PART)],
+                held: [0; WIDTH],
+                found: [Count::default(); FEW],
+            },
+            counts: vec![0; targets],
         }
     }
 }
@@ -108,7 +126,7 @@ impl Ranking<'_, '_> {
         let mut out = Vec::new();
         for batch in self.batches() {
             let targets = self.targets(batch.clone(), &query_screen, gallery_screen.bound());
-            self.count(&batch, &targets, &query_screen, &gallery_screen);
+            let counts = self.count(&batch, &targets, &query_screen, &gallery_screen);
             let found: Vec<Option<R>> = batch
                 .into_par_iter()
                 .map(|query| {
@@ -118,10 +136,9 @@ impl Ranking<'_, '_> {
                     }
                     let many = range.len() > FEW;
                     let mut above = 0;
-                    let counts = targets.counts[range].iter().enumerate();
+                    let counts = counts[range].iter().enumerate();
                     let ranks: Vec<u32> = counts
-                        .map(|(k, count)| {
-                            let count = count.load(Ordering::Relaxed);
+                        .map(|(k, &count)| {
                             above = if many { above + count } else { count };
                             1 + k as u32 + above
                         })
@@ -142,11 +159,14 @@ impl Ranking<'_, '_> {
     /// Runs of queries with a bounded number of targets.
     fn batches(&self) -> Vec<Range<usize>> {
         let n = self.queries.side.len();
+        // Score, row, two levels, and a count on each thread.
+        let bytes = 24 + 4 * rayon::current_num_threads();
+        let most = MAX_TARGETS / bytes;
         let mut out = Vec::new();
         let (mut start, mut held) = (0, 0);
         for query in 0..n {
             let more = self.relevant(query).len();
-            if held + more > MAX_TARGETS && query > start {
+            if held + more > most && query > start {
                 out.push(start..query);
                 (start, held) = (query, 0);
             }
@@ -190,24 +210,23 @@ impl Ranking<'_, '_> {
             })
             .unzip();
         let exact = lists.concat();
-        let counts = (0..exact.len()).map(|_| AtomicU32::new(0)).collect();
         Targets {
             first,
             starts,
             exact,
             high,
             low,
-            counts,
         }
     }
 
+    /// The counts of all targets of a batch.
     fn count(
         &self,
         batch: &Range<usize>,
         targets: &Targets,
         query_screen: &Screen<'_, '_>,
         gallery_screen: &Screen<'_, '_>,
-    ) {
+    ) -> Vec<u32> {
         let both = self.symmetric && batch.len() == self.gallery.side.len();
         let dim = self.queries.side.dim();
         let most = if gallery_screen.is_held() {
@@ -217,49 +236,65 @@ impl Ranking<'_, '_> {
         };
         let starts: Vec<usize> = batch.clone().step_by(most).collect();
         // Blocks at the front have the most work where tiles serve both sides; threads take them one by one.
-        starts.par_iter().with_max_len(1).for_each_init(
-            || Scratch::new(most),
-            |scratch, &start| {
-                let rows = start..(start + most).min(batch.end);
-                let strips = query_screen.strips(rows.clone());
-                let end = self.gallery.side.len();
-                // The square on the diagonal holds both orders of its pairs; the rest of the row of tiles serves twice.
-                let mut from = if both { rows.start } else { 0 };
-                while from < end {
-                    let square = both && from < rows.end;
-                    let last = if square {
-                        rows.end.min(from + COLUMNS)
-                    } else {
-                        from + COLUMNS
-                    };
-                    let columns = from..last.min(end);
-                    let panels = gallery_screen.panels(columns.clone());
-                    let levels = &mut scratch.products;
-                    products(
-                        &panels,
-                        &strips,
-                        dim,
-                        #[inline(always)]
-                        |panel, strip, tile| {
-                            for (row, i) in tile.iter().zip(strip * STRIP..rows.len()) {
-                                let at = i * STRIDE + panel * PANEL;
-                                levels[at..at + PANEL].copy_from_slice(row);
-                            }
-                        },
-                    );
-                    if both && !square {
-                        self.count_columns(targets, scratch, &rows, &columns, gallery_screen);
+        let next = AtomicUsize::new(0);
+        let threads = rayon::current_num_threads().min(starts.len());
+        let parts: Vec<Vec<u32>> = (0..threads)
+            .into_par_iter()
+            .with_max_len(1)
+            .map(|_| {
+                let mut scratch = Scratch::new(most, targets.exact.len());
+                while let Some(&start) = starts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let rows = start..(start + most).min(batch.end);
+                    let strips = query_screen.strips(rows.clone());
+                    let end = self.gallery.side.len();
+                    // The square on the diagonal holds both orders of its pairs; the rest of the row of tiles serves twice.
+                    let mut from = if both { rows.start } else { 0 };
+                    while from < end {
+                        let square = both && from < rows.end;
+                        let last = if square {
+                            rows.end.min(from + COLUMNS)
+                        } else {
+                            from + COLUMNS
+                        };
+                        let columns = from..last.min(end);
+                        let panels = gallery_screen.panels(columns.clone());
+                        let levels = &mut scratch.products;
+                        products(
+                            &panels,
+                            &strips,
+                            dim,
+                            #[inline(always)]
+                            |panel, strip, tile| {
+                                for (row, i) in tile.iter().zip(strip * STRIP..rows.len()) {
+                                    let at = i * STRIDE + panel * PANEL;
+                                    levels[at..at + PANEL].copy_from_slice(row);
+                                }
+                            },
+                        );
+                        if both && !square {
+                            self.count_columns(
+                                targets,
+                                &mut scratch,
+                                &rows,
+                                &columns,
+                                gallery_screen,
+                            );
+                        }
+                        self.count_rows(targets, &mut scratch, &rows, &columns, gallery_screen);
+                        from = columns.end;
                     }
-                    self.count_rows(targets, scratch, &rows, &columns, gallery_screen);
-                    from = columns.end;
                 }
-                for (query, totals) in rows.clone().zip(scratch.totals.chunks_exact_mut(FEW)) {
-                    for (count, total) in targets.counts[targets.of(query)].iter().zip(totals) {
-                        count.fetch_add(std::mem::take(total), Ordering::Relaxed);
-                    }
-                }
-            },
-        );
+                scratch.counts
+            })
+            .collect();
+        let mut parts = parts.into_iter();
+        let mut counts = parts.next().unwrap_or_default();
+        for part in parts {
+            for (sum, count) in counts.iter_mut().zip(part) {
+                *sum += count;
+            }
+        }
+        counts
     }
 
     /// Counts products of queries `rows` with candidates `columns` against the queries' targets.
@@ -271,19 +306,18 @@ impl Ranking<'_, '_> {
         columns: &Range<usize>,
         screen: &Screen<'_, '_>,
     ) {
-        let Scratch {
-            products,
-            kept,
-            counts,
-            totals,
-            ..
-        } = scratch;
-        let rows = rows.clone().zip(products.chunks_mut(STRIDE));
-        for ((query, row), totals) in rows.zip(totals.chunks_exact_mut(FEW)) {
-            let row = &mut row[..columns.len()];
-            screen.to_levels(row, columns.clone());
-            let counting = self.counting(targets, query, columns.start);
-            counting.count(row, kept, counts, |k, count| totals[k] += count);
+        for first in rows.clone().step_by(WIDTH) {
+            let at = first - rows.start;
+            let levels = Levels {
+                values: &mut scratch.products[at * STRIDE..],
+                stride: STRIDE,
+                queries: first..(first + WIDTH).min(rows.end),
+                candidates: columns.clone(),
+            };
+            let Scratch {
+                packing, counts, ..
+            } = scratch;
+            self.count_some(targets, levels, packing, screen, counts);
         }
     }
 
@@ -296,25 +330,69 @@ impl Ranking<'_, '_> {
         columns: &Range<usize>,
         screen: &Screen<'_, '_>,
     ) {
-        let Scratch {
-            products,
-            turned,
-            kept,
-            counts,
-            ..
-        } = scratch;
-        let length = turned.len() / WIDTH;
+        let stride = scratch.turned.len() / WIDTH;
         for first in columns.clone().step_by(WIDTH) {
-            let products = &products[first - columns.start..];
-            turn(products, STRIDE, rows.len(), turned, length);
-            let queries = first..(first + WIDTH).min(columns.end);
-            for (query, row) in queries.zip(turned.chunks_exact_mut(length)) {
-                let row = &mut row[..rows.len()];
-                screen.to_levels(row, rows.clone());
-                let counting = self.counting(targets, query, rows.start);
-                counting.count(row, kept, counts, |k, count| {
-                    counting.add(k, count);
-                });
+            let products = &scratch.products[first - columns.start..];
+            turn(products, STRIDE, rows.len(), &mut scratch.turned, stride);
+            let levels = Levels {
+                values: &mut scratch.turned,
+                stride,
+                queries: first..(first + WIDTH).min(columns.end),
+                candidates: rows.clone(),
+            };
+            let Scratch {
+                packing, counts, ..
+            } = scratch;
+            self.count_some(targets, levels, packing, screen, counts);
+        }
+    }
+
+    /// Adds all levels to the counts. What is packed is read again after the other queries' turn: right away it would
+    /// not have reached the cache.
+    fn count_some(
+        &self,
+        targets: &Targets,
+        levels: Levels<'_>,
+        packing: &mut Packing,
+        screen: &Screen<'_, '_>,
+        counts: &mut [u32],
+    ) {
+        let candidates = levels.candidates;
+        let room = packing.kept.len() / WIDTH;
+        let kept = packing.kept.chunks_exact_mut(room).zip(&mut packing.held);
+        let rows = levels.values.chunks_mut(levels.stride);
+        for ((query, row), (kept, held)) in levels.queries.clone().zip(rows).zip(kept) {
+            let row = &mut row[..candidates.len()];
+            screen.to_levels(row, candidates.clone());
+            let counting = self.counting(targets, query, candidates.start);
+            counting.hide_own(row);
+            *held = match counting.low.last() {
+                Some(&lowest) if counting.low.len() <= FEW => pack(row, lowest, kept),
+                _ => 0,
+            };
+        }
+        let kept = packing.kept.chunks_exact_mut(room).zip(&packing.held);
+        let rows = levels.values.chunks(levels.stride);
+        for ((query, row), (kept, &held)) in levels.queries.zip(rows).zip(kept) {
+            let row = &row[..candidates.len()];
+            let counting = self.counting(targets, query, candidates.start);
+            let counts = &mut counts[targets.of(query)];
+            let Some(found) = packing.found.get_mut(..counts.len()) else {
+                counting.search(row, counts);
+                continue;
+            };
+            if held == 0 {
+                continue;
+            }
+            found.fill(Count::default());
+            count(kept, held, counting.high, counting.low, found);
+            // Nothing reaches the targets before one that nothing reaches.
+            let reached = found.iter().zip(counts).enumerate().rev();
+            for (k, (found, sum)) in reached.take_while(|(_, (found, _))| found.maybe > 0) {
+                *sum += found.sure;
+                if found.maybe > found.sure {
+                    *sum += counting.near(k, row);
+                }
             }
         }
     }
@@ -326,8 +404,7 @@ impl Ranking<'_, '_> {
             query,
             exact: &targets.exact[range.clone()],
             high: &targets.high[range.clone()],
-            low: &targets.low[range.clone()],
-            counts: &targets.counts[range],
+            low: &targets.low[range],
             first,
         }
     }
@@ -340,42 +417,11 @@ struct Counting<'t> {
     exact: &'t [(f64, u32)],
     high: &'t [f32],
     low: &'t [f32],
-    counts: &'t [AtomicU32],
     /// Gallery place of the first candidate.
     first: usize,
 }
 
 impl Counting<'_> {
-    /// Counts `row`, the candidates' levels. Where targets are few, their counts go to `add`.
-    fn count(
-        &self,
-        row: &mut [f32],
-        kept: &mut [f32],
-        counts: &mut [Count; FEW],
-        mut add: impl FnMut(usize, u32),
-    ) {
-        if self.exact.is_empty() {
-            return;
-        }
-        self.hide_own(row);
-        let Some(counts) = counts.get_mut(..self.exact.len()) else {
-            self.search(row);
-            return;
-        };
-        counts.fill(Count::default());
-        count_row(row, self.high, self.low, kept, counts);
-        // Nothing reaches the targets before one that nothing reaches.
-        let reached = counts.iter().enumerate().rev();
-        for (k, &count) in reached.take_while(|(_, count)| count.maybe > 0) {
-            let near = if count.maybe > count.sure {
-                self.near(k, row)
-            } else {
-                0
-            };
-            add(k, count.sure + near);
-        }
-    }
-
     /// Relevant samples, and the query itself among them, are ranked by their exact scores alone.
     fn hide_own(&self, row: &mut [f32]) {
         let own = self.ranking.relevant(self.query);
@@ -383,14 +429,6 @@ impl Counting<'_> {
         let range = place(own.start)..place(own.end);
         if let Some(own) = row.get_mut(range) {
             own.fill(f32::NEG_INFINITY);
-        }
-    }
-
-    fn add(&self, target: usize, count: u32) {
-        if let Some(to) = self.counts.get(target)
-            && count > 0
-        {
-            to.fetch_add(count, Ordering::Relaxed);
         }
     }
 
@@ -411,29 +449,14 @@ impl Counting<'_> {
             return 0;
         };
         let mut above = 0;
-        // They are few: find the parts that hold any first.
-        for (i, part) in row.chunks(64).enumerate() {
-            let holds = simd::run(
-                #[inline(always)]
-                || {
-                    part.iter()
-                        .fold(false, |any, &v| any | ((v > low) & (v <= high)))
-                },
-            );
-            if holds {
-                for (j, &v) in part.iter().enumerate() {
-                    if v > low && v <= high {
-                        let candidate = self.first + i * 64 + j;
-                        above += u32::from(self.before(candidate, exact));
-                    }
-                }
-            }
-        }
+        between(row, high, low, |i| {
+            above += u32::from(self.before(self.first + i, exact));
+        });
         above
     }
 
     /// Where targets are many, the place of each candidate among them is found by halving.
-    fn search(&self, row: &[f32]) {
+    fn search(&self, row: &[f32], counts: &mut [u32]) {
         let Some(&lowest) = self.low.last() else {
             return;
         };
@@ -454,7 +477,9 @@ impl Counting<'_> {
                 let open = self.exact.get(sure..past).unwrap_or(&[]);
                 at += open.partition_point(|t| !self.before(self.first + i, t));
             }
-            self.add(at, 1);
+            if let Some(count) = counts.get_mut(at) {
+                *count += 1;
+            }
         }
     }
 }

@@ -18,6 +18,7 @@ use rayon::prelude::*;
 
 use crate::panels::{PANEL, STRIP, lay_out};
 use crate::score::{Score, Side};
+use crate::simd;
 
 /// Largest table that is held a second time, laid out for products; beyond it blocks are made when they are needed.
 const MAX_COPY: usize = 256 << 20;
@@ -135,9 +136,14 @@ impl<'a, 's> Screen<'a, 's> {
         if self.score == Score::Euclid
             && let Some(halves) = self.halves.get(places)
         {
-            for (product, half) in products.iter_mut().zip(halves) {
-                *product -= half;
-            }
+            simd::run(
+                #[inline(always)]
+                || {
+                    for (product, half) in products.iter_mut().zip(halves) {
+                        *product -= half;
+                    }
+                },
+            );
         }
     }
 

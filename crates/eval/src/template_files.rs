@@ -157,12 +157,19 @@ impl TemplatePairs {
 /// Names the file and the line.
 pub fn read_detector_scores(path: impl AsRef<Path>) -> Result<Vec<f32>> {
     let path = path.as_ref();
-    let bytes = read_bounded(path)?;
-    parse_lines(&bytes, |fields| {
+    detector_scores_from_text(&read_bounded(path)?).map_err(|e| e.at(path))
+}
+
+/// [`read_detector_scores`] on bytes in memory.
+///
+/// # Errors
+/// Names the line.
+pub fn detector_scores_from_text(bytes: &[u8]) -> Result<Vec<f32>> {
+    parse_lines(bytes, |fields| {
         let last = fields.last()?;
         std::str::from_utf8(last).ok()?.parse::<f32>().ok()
     })
-    .map_err(|line| bad_line(line, "image x1 y1 .. x5 y5 score").at(path))
+    .map_err(|line| bad_line(line, "image x1 y1 .. x5 y5 score"))
 }
 
 /// Reads the template and the subject of each line of a gallery or a probe list; templates listed several times (once an

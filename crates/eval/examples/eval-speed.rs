@@ -1,7 +1,7 @@
 //! Time and memory of the large cases, to be set beside `fixtures/eval/speed.py`, which does the same with scikit-learn,
 //! faiss and pytorch-metric-learning.
 //!
-//! `cargo run --release -p phiz-eval --example speed -- roc|retrieval|top-k|ijb-c|million`
+//! `cargo run --release -p phiz-eval --example eval-speed -- roc|retrieval|top-k|ijb-c|million`
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "an example")]
 
