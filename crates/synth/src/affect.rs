@@ -7,7 +7,7 @@
 //! happiness (0.8, 0.5), surprise (0.0, 0.8), fear (-0.7, 0.7), anger (-0.7, 0.5), disgust (-0.9, 0.3),
 //! sadness (-0.9, -0.5), contempt (-0.5, 0.1), neutral (0, 0).
 
-use crate::factors::Actions;
+use crate::actions::Actions;
 
 /// Weights of each action unit: number, valence, arousal.
 pub const AFFECT_RULE: [(u8, f32, f32); 19] = [

@@ -6,10 +6,12 @@
 //! (the subject's left), y up, z out of the face. [`Camera::project`] takes camera to image,
 //! [`Pose::to_camera`] canonical to camera.
 
+use crate::actions::Actions;
 use crate::affect::affect;
 use crate::config::{SynthConfig, check_size};
+use crate::draw::factors;
 use crate::error::Error;
-use crate::factors::{Actions, Factors, factors};
+use crate::factors::Factors;
 use crate::geometry::{self, Mesh};
 use crate::landmarks::{self, LANDMARKS, Spot};
 use crate::raster::Camera as View;

@@ -4,7 +4,7 @@
 //! units (AU), each with an intensity from 0 (absent) to 1 (the strongest, FACS level E). Each expression has
 //! several forms seen in people (an open and a closed smile, shouting and pressed anger, ...); a sample draws one.
 
-use crate::factors::{Actions, Style};
+use crate::actions::{Actions, Style};
 use crate::stream::Stream;
 
 /// The seven expressions, in the order of the labels.

@@ -5,8 +5,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::config::{Place, SynthConfig};
+use crate::draw::uncorrelated;
 use crate::error::{Error, ErrorKind};
-use crate::factors::{Factors, uncorrelated};
+use crate::factors::Factors;
 use crate::math::hash;
 use crate::stream::Stream;
 

@@ -66,18 +66,21 @@
 //! 754 fixes reach a pixel: sine is a polynomial of our own, powers are products and square roots, gamma is 2. A test
 //! pins checksums. Buffers are reused within a thread but rewritten for each face.
 
+mod actions;
 mod affect;
 mod annotate;
 mod backdrop;
 mod config;
 mod curves;
 mod develop;
+mod draw;
 mod error;
 mod expression;
 mod factors;
 mod flaws;
 mod geometry;
 mod glasses;
+mod group;
 mod image;
 mod jpeg;
 mod landmarks;
@@ -88,9 +91,11 @@ mod occluder;
 mod paint;
 mod palette;
 mod parts;
+mod person;
 mod raster;
 mod render;
 mod rig;
+mod scene;
 mod shade;
 mod shadow;
 mod sheet;
@@ -104,21 +109,25 @@ mod video;
 mod warp;
 mod wear;
 
+pub use actions::{Actions, Style};
 pub use affect::{AFFECT_RULE, DISTRESS, affect};
 pub use annotate::{
     ACTION_UNITS, Annotations, Camera, HeadMesh, Pose, annotate, annotate_factors, head_mesh,
     head_mesh_of, landmark_vertices, triangles,
 };
 pub use config::{Place, SynthConfig};
+pub use draw::factors;
 pub use error::{Error, ErrorKind};
 pub use expression::{ALL_EXPRESSIONS, EXPRESSIONS, blend, textbook};
-pub use factors::{Actions, Colours, Factors, Scene, Shape, Style, factors};
+pub use factors::Factors;
 pub use flaws::{FactorName, Flaws};
 pub use image::{Image, grid};
 pub use landmarks::{LANDMARKS, MIRROR};
 pub use looks::{DISGUISES, Disguise, LIGHTS, MAKEUP, Makeup, States, Surround};
 pub use parts::{PARTS, segment, segment_factors};
+pub use person::{Colours, Shape};
 pub use render::{Rendered, render, render_factors};
+pub use scene::Scene;
 pub use sheet::{SHEET_COLUMNS, SheetRow, sheet, sheet_rows};
 pub use surroundings::{OCCLUSIONS, Occluder, Recording, Skin, Texture};
 pub use truth::{GroundFactor, GroundRow, GroundTruth};

@@ -4,8 +4,9 @@
 //! else of a sample.
 
 use crate::config::SynthConfig;
-use crate::factors::{Scene, group};
+use crate::group::group;
 use crate::math::mix;
+use crate::scene::Scene;
 use crate::stream::Stream;
 
 /// Classes of make-up, in the order of [`States::makeup`].

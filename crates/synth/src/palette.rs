@@ -1,8 +1,9 @@
 //! Colours of one face, from the amounts of its pigments.
 
-use crate::factors::{Colours, Factors};
+use crate::factors::Factors;
 use crate::looks::Makeup;
 use crate::math::{V3, clamp01, linear, mix, mix3, mul3, scale3, sin_cos};
+use crate::person::Colours;
 
 /// Colours of a face in linear light.
 #[derive(Debug, Clone, Copy)]

@@ -1,8 +1,9 @@
 //! Which part of the face each pixel shows.
 
 use crate::config::{SynthConfig, check_size};
+use crate::draw::factors;
 use crate::error::Error;
-use crate::factors::{Factors, factors};
+use crate::factors::Factors;
 use crate::geometry::{self, Material, Mesh};
 use crate::glasses;
 use crate::image::Image;

@@ -1,9 +1,9 @@
 //! Camera and depth buffer: which point of which surface each sample of the image sees.
 
 use crate::annotate::Camera as Pinhole;
-use crate::factors::Scene;
 use crate::geometry::{Material, Mesh, Vertex};
 use crate::math::{V3, sin_cos};
+use crate::scene::Scene;
 
 /// The camera: rotation of the head, perspective, place in the image. Image coordinates have pixel centres at
 /// whole numbers, x to the right, y down.

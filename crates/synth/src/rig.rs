@@ -4,8 +4,10 @@
 //! between the eyes and a little below them, 1 unit about 11 cm. The chin of the mean face is at y = -1.02, its eyes
 //! at y = 0.06, its half width 0.72. Every rule from an action unit to a displacement is in this file.
 
-use crate::factors::{Factors, Scene, Shape};
+use crate::factors::Factors;
 use crate::math::step;
+use crate::person::Shape;
+use crate::scene::Scene;
 use crate::warp::Warp;
 
 /// One eye's lids (both eyes are alike).

@@ -1,9 +1,10 @@
 //! The contact sheet: one row a factor, so that one look tells what each of them does.
 
 use crate::config::SynthConfig;
+use crate::draw::factors;
 use crate::error::Error;
 use crate::expression::{EXPRESSIONS, textbook};
-use crate::factors::{Factors, factors};
+use crate::factors::Factors;
 use crate::image::{Image, grid};
 use crate::looks::{DISGUISES, LIGHTS, MAKEUP};
 use crate::render::render_factors;

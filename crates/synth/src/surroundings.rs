@@ -1,7 +1,7 @@
 //! Factors of skin, background, occlusion and recording, and how they are drawn.
 
 use crate::config::SynthConfig;
-use crate::factors::group;
+use crate::group::group;
 use crate::math::step;
 use crate::stream::Stream;
 

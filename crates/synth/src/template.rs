@@ -9,7 +9,8 @@
 use std::f32::consts::PI;
 use std::sync::OnceLock;
 
-use crate::factors::{Actions, Factors};
+use crate::actions::Actions;
+use crate::factors::Factors;
 use crate::geometry::{Mesh, Vertex, chart, in_hair, normals, outline, point};
 use crate::landmarks::{self, LANDMARKS, MIRROR};
 use crate::math::{V3, mix, sin_cos, step, unit};

@@ -6,10 +6,12 @@
 
 use crate::config::Place;
 use crate::config::SynthConfig;
+use crate::draw::uncorrelated;
 use crate::error::{Error, ErrorKind};
 use crate::expression::{CONTEMPT, textbook};
-use crate::factors::{Factors, person, uncorrelated};
+use crate::factors::Factors;
 use crate::flaws::FactorName;
+use crate::person::person;
 use crate::render::{Rendered, render_factors};
 use crate::stream::Stream;
 

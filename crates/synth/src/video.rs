@@ -6,10 +6,12 @@
 
 use std::f32::consts::PI;
 
+use crate::actions::Actions;
 use crate::config::{Place, SynthConfig};
+use crate::draw::uncorrelated;
 use crate::error::{Error, ErrorKind};
 use crate::expression::ALL_EXPRESSIONS;
-use crate::factors::{Actions, Factors, uncorrelated};
+use crate::factors::Factors;
 use crate::math::{clamp01, noise1, sin_cos};
 use crate::render::{Rendered, render_factors};
 use crate::stream::Stream;

@@ -5,8 +5,8 @@
 //! features, landmarks and mesh move together. Each is a smooth hill (1 - r^2)^2 around a centre that lies on a
 //! feature of this face; amounts are in face units (0.01 is about 1.1 mm) a standard deviation.
 
-use crate::factors::Shape;
 use crate::math::{V3, hill2, step};
+use crate::person::Shape;
 use crate::rig::{HEAD_Y, HeadRig, MouthRig};
 
 /// Which sides a bump moves.
