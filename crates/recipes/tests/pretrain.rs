@@ -201,9 +201,11 @@ fn every_method_trains_and_resumes_bit_equal() {
         "byol",
         "vicreg",
         "barlow-twins",
+        "mae",
         "pretrain-identity",
     ] {
-        let config = small(recipe, &["train.epochs=1", "probe.every=0"]);
+        let words = ["train.epochs=1", "probe.every=0", "model.depth=1"];
+        let config = small(recipe, &words);
         let straight = folder.path().join(recipe);
         let run = whole(&config, &straight);
         assert!(judge(&run, None, "cpu").unwrap().metrics()["knn_identity"] <= 1.0);
@@ -248,8 +250,13 @@ fn settings_that_make_no_sense_are_named_with_what_would() {
     }
     assert!(refused("swav", "method.queue=100").contains("multiple of `train.batch`"));
     assert!(refused("simclr", "views.small=2").contains("views.small = 0"));
-    assert!(refused("swav", "train.optimizer=adamw").contains("train.larc"));
+    assert!(refused("swav", "train.larc=true").contains("train.larc"));
     assert!(refused("swav", "views.large_scale=[0.9, 0.2]").contains("scale"));
+    assert!(refused("mae", "model.trunk=resnet18").contains("vit-tiny"));
+    assert!(refused("swav", "model.trunk=vit-tiny").contains("views.small = 0"));
+    assert!(refused("mae", "model.patch=7").contains("does not divide"));
+    assert!(refused("swav", "data.train_fraction=1").contains("probe.every = 0"));
+    assert!(refused("swav", "data.non_faces=2").contains("0 to 1"));
     assert!(refused("swav", "method.prototype=5").contains("method.prototypes"));
     assert!(refused("byol", "method.momentum=1.5").contains("0 to 1"));
 }

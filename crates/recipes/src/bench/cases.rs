@@ -52,7 +52,7 @@ impl Group {
                 "forward, input and weight gradient of every convolution of the networks; norms, pooling, losses"
             }
             Group::Train => {
-                "whole training steps: forward, backward, SGD with momentum and weight decay"
+                "whole training steps: forward, loss, backward, update; networks, SwAV, five face tasks"
             }
             Group::Infer => "the networks in evaluation mode, one image and sixteen",
             Group::Losses => {
@@ -327,6 +327,32 @@ impl Layer {
     }
 }
 
+/// A face task whose fine-tuning step is timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BenchTask {
+    /// 68 heat maps through two transposed convolutions of 32 channels, cross-entropy.
+    Landmarks,
+    /// Seven expressions by cross-entropy; valence and arousal by 1 - CCC and squared error.
+    Affect,
+    /// Twelve intensities by squared error.
+    ActionUnits,
+    /// 3,904 vertices through a learned basis of 40, squared error.
+    Face3d,
+    /// 64 people by ArcFace on embeddings of 128.
+    Recognition,
+}
+
+impl BenchTask {
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::Landmarks, "landmarks"),
+        (Self::Affect, "affect"),
+        (Self::ActionUnits, "action-units"),
+        (Self::Face3d, "face3d"),
+        (Self::Recognition, "recognition"),
+    ];
+}
+
 /// What is done, in numbers that any language can read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -341,6 +367,13 @@ pub enum Work {
     /// One step of SwAV on ResNet-18: two crops of 64 and four of 32 pixels, 256 prototypes, a queue of eight batches in
     /// use; forward, assignments, loss, backward, LARC in front of SGD with momentum 0.9.
     Swav {
+        /// Images.
+        batch: usize,
+    },
+    /// One fine-tuning step of a face task on ResNet-18 at 64 pixels: forward, loss, backward, AdamW.
+    Task {
+        /// Which task.
+        task: BenchTask,
         /// Images.
         batch: usize,
     },
@@ -454,6 +487,12 @@ fn train() -> Vec<Case> {
         peers: vec!["pytorch"],
         tolerance: 0.,
     };
+    let task = |(task, name): (BenchTask, &str)| Case {
+        name: format!("{name} resnet18 64px b32"),
+        work: Work::Task { task, batch: 32 },
+        peers: vec!["pytorch"],
+        tolerance: 0.,
+    };
     let swav = Case {
         name: "swav resnet18 2x64+4x32px b64".to_string(),
         work: Work::Swav { batch: 64 },
@@ -464,6 +503,7 @@ fn train() -> Vec<Case> {
         .into_iter()
         .map(row)
         .chain([swav])
+        .chain(BenchTask::ALL.map(task))
         .collect()
 }
 

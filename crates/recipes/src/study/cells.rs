@@ -168,7 +168,7 @@ fn video_redundancy(settings: &Settings) -> Result<Vec<Cell>> {
                 rate: usize|
      -> Result<Cell> {
         let source = format!(
-            "synth-video:sequences={sequences},frames={frames},rate={rate},identities={sequences},expression_strength=1.3"
+            "synth-video:sequences={sequences},frames={frames},rate={rate},identities={sequences},expression_strength=1.3,background=0"
         );
         Ok(Cell {
             row,

@@ -43,13 +43,14 @@ pub(super) fn figures(probed: &Probed) -> Figures {
         .collect()
 }
 
-/// Keeps what a trunk was judged to be beside its run.
-pub(super) fn keep(folder: &Path, figures: &Figures, on: &str) -> Result<()> {
+/// Keeps what a trunk was judged to be beside its run; gives it as it will be read there, to the last digit.
+fn keep(folder: &Path, figures: &Figures, on: &str) -> Result<Figures> {
     let protocol = json!({ "name": "frozen-probes", "data": { "source": on, "rendered": true } });
     write_json(
         &folder.join("eval.json"),
         &json!({ "metrics": figures, "protocol": protocol }),
-    )
+    )?;
+    judged_before(folder).ok_or_else(|| Error::run(folder, "its eval.json cannot be read back"))
 }
 
 /// Makes the study of that name, training what is not there yet.
@@ -103,9 +104,7 @@ pub(super) fn study(
                     _ => yardstick.initialised(&first.config)?,
                 };
                 create_folder(&folder)?;
-                let found = figures(&probed);
-                keep(&folder, &found, &judged.data.source)?;
-                found
+                keep(&folder, &figures(&probed), &judged.data.source)?
             }
         };
         let mut row = Row {
@@ -134,9 +133,11 @@ pub(super) fn study(
                         Some(yardstick) => yardstick,
                         None => yardstick.insert(open()?),
                     };
-                    let found = figures(&yardstick.run(&run)?);
-                    keep(&folder, &found, &judged.data.source)?;
-                    found
+                    keep(
+                        &folder,
+                        &figures(&yardstick.run(&run)?),
+                        &judged.data.source,
+                    )?
                 }
             };
             if let Some(row) = table.rows.iter_mut().find(|row| row.name == cell.row) {

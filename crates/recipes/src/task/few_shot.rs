@@ -43,9 +43,10 @@ pub(crate) const FEW_SHOT: &[FewShot] = &[
         caption: "Five tasks on shares of the training images, fine-tuned from different trunks; judged on people never trained \
                   on, after the last step (rendered faces).",
         shares: &[1., 0.1, 0.02, 0.01],
-        words: &[],
+        // On plain ground, tasks and trunks alike: see the recipe of SwAV.
+        words: &["data.source=synth:identities=90,per_expression=3,background=0"],
         before: &[
-            "data.source=synth:identities=300,per_expression=4,expression_strength=1.3,first_identity=5000",
+            "data.source=synth:identities=300,per_expression=4,expression_strength=1.3,background=0,first_identity=5000",
         ],
         swav: &[],
     },

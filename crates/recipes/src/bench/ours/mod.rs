@@ -8,6 +8,7 @@ mod memory;
 mod networks;
 mod peak;
 mod pretrain;
+mod tasks;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
@@ -126,6 +127,7 @@ fn prepare(work: &Work) -> Result<Ready> {
     match work {
         Work::Train { network, batch } => networks::train(*network, *batch),
         Work::Swav { batch } => pretrain::swav(*batch),
+        Work::Task { task, batch } => tasks::step(*task, *batch),
         Work::Infer { network, batch } => networks::infer(*network, *batch),
         Work::Convolution { convolution, pass } => kernels::convolution(convolution, *pass),
         Work::Layer { layer, shape, pass } => kernels::layer(*layer, shape, *pass),
