@@ -271,3 +271,36 @@ fn a_loss_that_is_not_finite_names_the_batch() {
         "names samples: {error}"
     );
 }
+
+#[test]
+fn what_is_said_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    for recipe in ["tuplet", "swav", "landmarks", "disentangle"] {
+        let train = ["train", recipe, "--print-config", "--data", "orl"];
+        let error = refused(
+            here,
+            &[&train[..], &["--set", "data.source=mnist"]].concat(),
+        );
+        assert!(
+            error.contains("`--data`") && error.contains("`--set data.source=mnist`"),
+            "{error}"
+        );
+        let seeds = ["train", recipe, "--print-config", "--seed", "3", "--set"];
+        let error = refused(here, &[&seeds[..], &["seed=4"]].concat());
+        assert!(error.contains("`--seed`"), "{error}");
+    }
+    // Neither stands in the other's way.
+    let printed = ok(
+        here,
+        &[
+            "train",
+            "--print-config",
+            "--data",
+            "orl",
+            "--set",
+            "seed=4",
+        ],
+    );
+    assert!(printed.contains("source = \"orl\"") && printed.contains("seed = 4"));
+}

@@ -62,6 +62,7 @@
 //! * `hub`: fetches `hub:OWNER/NAME` from the Hugging Face hub as well, through hf-hub and candle-datasets; many minutes
 //!   to build.
 
+mod ahead;
 pub mod altered_digits;
 mod catalogue;
 mod dataset;

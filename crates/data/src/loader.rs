@@ -1,22 +1,15 @@
-//! Batches, made ahead of time on worker threads and handed out in the order of the plan.
-//!
-//! The consumer deals out at most `prefetch` batches at a time, each with its own one-place reply
-//! channel, and takes the replies in the order it dealt. So memory is bounded, an error comes out at the
-//! place of its batch, and the number of workers changes nothing but the time.
+//! Batches of images, made ahead of time on worker threads (`crate::ahead`) and handed out in the order of the plan.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 
 use candle::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
+use crate::ahead::Ahead;
 use crate::labels::check_indices;
 use crate::rng::shuffle;
-use crate::{Dataset, Error, ErrorKind, Result, Transform, stream_rng, to_chw_f32};
+use crate::{Dataset, Result, Transform, stream_rng, to_chw_f32};
 
 /// Images as a tensor, and where they come from.
 #[derive(Debug, Clone)]
@@ -29,59 +22,12 @@ pub struct Batch {
     pub indices: Vec<usize>,
 }
 
-struct Job {
-    step: u64,
-    indices: Vec<usize>,
-    reply: SyncSender<Result<Vec<f32>>>,
-}
-
-struct Pending {
-    step: u64,
-    indices: Vec<usize>,
-    reply: Receiver<Result<Vec<f32>>>,
-}
-
 /// Iterator over the batches of a plan; made by [`load_batches`]. It ends after the first error.
 /// Dropping it stops the workers within one image each.
 pub struct Loader {
-    plan: Box<dyn Iterator<Item = (u64, Vec<usize>)> + Send>,
+    ahead: Ahead<Vec<f32>>,
     shape: (usize, usize, usize),
     device: Device,
-    prefetch: usize,
-    pending: VecDeque<Pending>,
-    jobs: Option<Sender<Job>>,
-    /// What a worker does; the consumer does it itself where there is none.
-    work: Work,
-    threads: Vec<JoinHandle<()>>,
-    done: bool,
-}
-
-#[derive(Clone)]
-struct Work {
-    dataset: Arc<dyn Dataset>,
-    transform: Transform,
-    seed: u64,
-    stop: Arc<AtomicBool>,
-}
-
-impl Work {
-    fn batch(&self, step: u64, indices: &[usize]) -> Result<Vec<f32>> {
-        let mut values = Vec::with_capacity(indices.len() * self.transform.values());
-        for (position, &index) in (0u64..).zip(indices) {
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(Error::new(ErrorKind::Worker("loading was stopped".into())));
-            }
-            values.extend(self.sample(step, position, index)?);
-        }
-        Ok(values)
-    }
-
-    fn sample(&self, step: u64, position: u64, index: usize) -> Result<Vec<f32>> {
-        let image = self.dataset.image(index)?;
-        let mut rng = augment_rng(self.seed, step, position);
-        to_chw_f32(&image, &self.transform, Some(&mut rng))
-            .map_err(|e| e.record(self.dataset.sample_id(index)))
-    }
 }
 
 /// The random stream that augments the image at `position` of batch `step`: what [`load_batches`] uses,
@@ -123,111 +69,31 @@ pub fn load_batches(
     prefetch: usize,
 ) -> Loader {
     let shape = (transform.channels, transform.size.0, transform.size.1);
-    let work = Work {
-        dataset,
-        transform,
-        seed,
-        stop: Arc::new(AtomicBool::new(false)),
+    let sample = move |step, position, index| -> Result<Vec<f32>> {
+        let image = dataset.image(index)?;
+        let mut rng = augment_rng(seed, step, position);
+        to_chw_f32(&image, &transform, Some(&mut rng))
+            .map_err(|e| e.record(dataset.sample_id(index)))
     };
-    let (sender, receiver) = channel::<Job>();
-    let receiver = Arc::new(Mutex::new(receiver));
-    let threads: Vec<JoinHandle<()>> = (0..workers)
-        .filter_map(|i| {
-            let (work, jobs) = (work.clone(), Arc::clone(&receiver));
-            let name = format!("phiz-load-{i}");
-            // Where the system gives no more threads, fewer of them do the same work.
-            std::thread::Builder::new()
-                .name(name)
-                .spawn(move || run_worker(&work, &jobs))
-                .ok()
-        })
-        .collect();
+    let values = shape.0 * shape.1 * shape.2;
+    let ahead = Ahead::new(
+        "phiz-load",
+        plan,
+        workers,
+        prefetch,
+        move |step, indices, stop| {
+            let mut all = Vec::with_capacity(indices.len() * values);
+            for (position, &index) in (0u64..).zip(indices) {
+                stop.check()?;
+                all.extend(sample(step, position, index)?);
+            }
+            Ok(all)
+        },
+    );
     Loader {
-        plan: Box::new(plan),
+        ahead,
         shape,
         device: device.clone(),
-        prefetch: prefetch.max(1),
-        pending: VecDeque::new(),
-        jobs: if threads.is_empty() {
-            None
-        } else {
-            Some(sender)
-        },
-        work,
-        threads,
-        done: false,
-    }
-}
-
-fn run_worker(work: &Work, jobs: &Mutex<Receiver<Job>>) {
-    loop {
-        // Held while waiting too: the others queue for the lock instead of the channel.
-        let Ok(queue) = jobs.lock() else { return };
-        let Ok(job) = queue.recv() else { return };
-        drop(queue);
-        let values = work.batch(job.step, &job.indices);
-        // No receiver: the loader is gone, and the next `recv` says so.
-        let _ = job.reply.send(values);
-    }
-}
-
-impl Loader {
-    fn next_values(&mut self) -> Option<(u64, Vec<usize>, Result<Vec<f32>>)> {
-        let Some(jobs) = &self.jobs else {
-            let (step, indices) = self.plan.next()?;
-            let values = self.work.batch(step, &indices);
-            return Some((step, indices, values));
-        };
-        while self.pending.len() < self.prefetch {
-            let Some((step, indices)) = self.plan.next() else {
-                break;
-            };
-            let (sender, reply) = sync_channel(1);
-            // Fails when every worker is dead; then the reply channel closes, which is noticed below.
-            let _ = jobs.send(Job {
-                step,
-                indices: indices.clone(),
-                reply: sender,
-            });
-            self.pending.push_back(Pending {
-                step,
-                indices,
-                reply,
-            });
-        }
-        let Pending {
-            step,
-            indices,
-            reply,
-        } = self.pending.pop_front()?;
-        let values = reply.recv().unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::Worker(
-                "a loading thread panicked".into(),
-            )))
-        });
-        Some((step, indices, values))
-    }
-
-    fn batch(&self, step: u64, indices: Vec<usize>, values: Vec<f32>) -> Result<Batch> {
-        let (c, h, w) = self.shape;
-        let images = Tensor::from_vec(values, (indices.len(), c, h, w), &Device::Cpu)?
-            .to_device(&self.device)?;
-        Ok(Batch {
-            step,
-            images,
-            indices,
-        })
-    }
-
-    fn stop(&mut self) {
-        self.done = true;
-        self.work.stop.store(true, Ordering::Relaxed);
-        self.jobs = None;
-        self.pending.clear();
-        for thread in self.threads.drain(..) {
-            // A worker that panicked has been reported at its batch.
-            let _ = thread.join();
-        }
     }
 }
 
@@ -235,24 +101,16 @@ impl Iterator for Loader {
     type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
-        }
-        let Some((step, indices, values)) = self.next_values() else {
-            self.stop();
-            return None;
-        };
-        let batch = values.and_then(|values| self.batch(step, indices, values));
-        if batch.is_err() {
-            self.stop();
-        }
-        Some(batch)
-    }
-}
-
-impl Drop for Loader {
-    fn drop(&mut self) {
-        self.stop();
+        let ((c, h, w), device) = (self.shape, &self.device);
+        self.ahead.next_with(|step, indices, values| {
+            let images = Tensor::from_vec(values, (indices.len(), c, h, w), &Device::Cpu)?
+                .to_device(device)?;
+            Ok(Batch {
+                step,
+                images,
+                indices,
+            })
+        })
     }
 }
 
@@ -330,6 +188,8 @@ pub fn sequential_batches(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
     use crate::Augment;
     use crate::dataset::tests::{Broken, ramp};

@@ -10,13 +10,89 @@ use toml::{Table, Value};
 use crate::config::{Config, Metric, Sampling};
 use crate::{Error, Result};
 
+/// What the schemas of all kinds of recipes share: they are written, read from files and changed by words alike.
+pub(crate) trait Schema: Clone + Serialize + DeserializeOwned {
+    /// The recipe this started from.
+    fn recipe(&self) -> &str;
+
+    /// The complete configuration of a recipe of this kind.
+    fn named(name: &str) -> Result<Self>;
+
+    /// Whether every value lies where it makes sense.
+    fn check(&self) -> Result<()>;
+
+    /// This configuration with the values of `table` in the place of its own.
+    fn overlaid(&self, table: &Table) -> Result<Self> {
+        overlaid(self, table)
+    }
+}
+
+/// A configuration as TOML, every key present.
+pub(crate) fn to_toml(config: &impl Schema) -> Result<String> {
+    toml::to_string_pretty(config).map_err(|error| Error::config(error.to_string()))
+}
+
+/// A complete or partial configuration over the recipe it names, or over `base` where it names none.
+pub(crate) fn from_file<S: Schema>(path: &Path, base: &S) -> Result<S> {
+    let table = read_table(path)?;
+    let run = || -> Result<S> {
+        let config = match table.get("recipe").and_then(Value::as_str) {
+            Some(name) if name != base.recipe() => S::named(name)?.overlaid(&table)?,
+            _ => base.overlaid(&table)?,
+        };
+        config.check()?;
+        Ok(config)
+    };
+    run().map_err(|error| error.at(path))
+}
+
+/// `base` changed by `section.key=value` words, later ones last; only the result has to make sense.
+pub(crate) fn set_all<'a, S: Schema>(
+    base: &S,
+    words: impl IntoIterator<Item = &'a str>,
+) -> Result<S> {
+    let mut config = base.clone();
+    for word in words {
+        config = config.overlaid(&parse_word(word)?)?;
+    }
+    config.check()?;
+    Ok(config)
+}
+
+impl Schema for Config {
+    fn recipe(&self) -> &str {
+        &self.recipe
+    }
+
+    fn named(name: &str) -> Result<Self> {
+        crate::named(name)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.validate()
+    }
+
+    fn overlaid(&self, table: &Table) -> Result<Self> {
+        let mut start = self.clone();
+        // Another loss or miner brings settings of its own.
+        let named = |key: &str| table.get("loss")?.get(key)?.as_str();
+        if let Some(name) = named("name").filter(|name| *name != self.loss.name) {
+            start.loss.settings = crate::losses::loss_settings(name)?;
+        }
+        if let Some(miner) = named("miner").filter(|miner| *miner != self.loss.miner) {
+            start.loss.mining = crate::losses::miner_settings(miner)?;
+        }
+        overlaid(&start, table)
+    }
+}
+
 impl Config {
     /// The configuration as TOML, every key present.
     ///
     /// # Errors
     /// When a value has no TOML form (an integer beyond 63 bits).
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string_pretty(self).map_err(|error| Error::config(error.to_string()))
+        to_toml(self)
     }
 
     /// Reads a complete or partial configuration; what the file leaves out comes from the recipe
@@ -25,16 +101,7 @@ impl Config {
     /// # Errors
     /// When the file cannot be read, is not TOML, holds an unknown key or a value of the wrong type.
     pub fn from_file(path: &Path, base: &Config) -> Result<Config> {
-        let table = read_table(path)?;
-        let base = match table.get("recipe").and_then(Value::as_str) {
-            Some(name) if name != base.recipe => {
-                crate::named(name).map_err(|error| error.at(path))?
-            }
-            _ => base.clone(),
-        };
-        let config = base.overlaid(&table).map_err(|error| error.at(path))?;
-        config.validate().map_err(|error| error.at(path))?;
-        Ok(config)
+        from_file(path, base)
     }
 
     /// Applies one `section.key=value` word; the value is TOML, or a bare string.
@@ -50,26 +117,7 @@ impl Config {
     /// # Errors
     /// As [`Config::set`].
     pub fn set_all<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Result<Config> {
-        let mut config = self.clone();
-        for word in words {
-            config = config.overlaid(&parse_word(word)?)?;
-        }
-        config.validate()?;
-        Ok(config)
-    }
-
-    /// This configuration with the values of `table` in the place of its own.
-    fn overlaid(&self, table: &Table) -> Result<Config> {
-        let mut start = self.clone();
-        // Another loss or miner brings settings of its own.
-        let named = |key: &str| table.get("loss")?.get(key)?.as_str();
-        if let Some(name) = named("name").filter(|name| *name != self.loss.name) {
-            start.loss.settings = crate::losses::loss_settings(name)?;
-        }
-        if let Some(miner) = named("miner").filter(|miner| *miner != self.loss.miner) {
-            start.loss.mining = crate::losses::miner_settings(miner)?;
-        }
-        overlaid(&start, table)
+        set_all(self, words)
     }
 
     /// Checks that every value lies where it makes sense.
@@ -211,7 +259,7 @@ pub(crate) fn read_table(path: &Path) -> Result<Table> {
 }
 
 /// `base` with the values of `table` in the place of its own: only keys that it has, of the type that it has.
-pub(crate) fn overlaid<T: Serialize + DeserializeOwned>(base: &T, table: &Table) -> Result<T> {
+fn overlaid<T: Serialize + DeserializeOwned>(base: &T, table: &Table) -> Result<T> {
     let mut base = Table::try_from(base).map_err(|error| Error::config(error.to_string()))?;
     let known = dotted_keys(&base);
     merge(&mut base, table, "", &known)?;
@@ -220,7 +268,7 @@ pub(crate) fn overlaid<T: Serialize + DeserializeOwned>(base: &T, table: &Table)
 }
 
 /// `a.b=1` as the table `{a: {b: 1}}`.
-pub(crate) fn parse_word(word: &str) -> Result<Table> {
+fn parse_word(word: &str) -> Result<Table> {
     let (key, text) = word
         .split_once('=')
         .ok_or_else(|| Error::config(format!("`{word}`: expected section.key=value")))?;

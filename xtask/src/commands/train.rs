@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use phiz_recipes::disentangle::DisentangleRun;
 use phiz_recipes::pretrain::{self, PretrainConfig};
 use phiz_recipes::{
@@ -33,6 +33,7 @@ pub fn run(args: &TrainArgs) -> Result<Done> {
         }
         return Ok(Done::Finished);
     }
+    said_once(args)?;
     if is_pretrain(args) {
         return run_pretrain(args);
     }
@@ -85,6 +86,21 @@ pub fn run(args: &TrainArgs) -> Result<Done> {
         &out,
         &args.device,
     )
+}
+
+/// What has an option of its own must not be set by `--set` too: one of the two would be lost.
+fn said_once(args: &TrainArgs) -> Result<()> {
+    let options = [
+        ("--data", "data.source", args.data.is_some()),
+        ("--seed", "seed", args.seed.is_some()),
+    ];
+    for (option, key, given) in options {
+        let named = |word: &&String| word.split('=').next().is_some_and(|k| k.trim() == key);
+        if let Some(word) = args.set.iter().find(named).filter(|_| given) {
+            bail!("`{option}` and `--set {word}` both say what `{key}` is; give one of them");
+        }
+    }
+    Ok(())
 }
 
 /// Whether a pre-training recipe is asked for, by its name, its file or its folder.

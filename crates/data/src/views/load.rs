@@ -1,15 +1,12 @@
 //! Batches of views, made ahead of time on worker threads and handed out in the order of the plan.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 
 use candle::{Device, Tensor};
 
 use super::MultiCrop;
-use crate::{Dataset, Error, ErrorKind, Result};
+use crate::ahead::{Ahead, Stop};
+use crate::{Dataset, Result};
 
 /// The views of a batch.
 #[derive(Debug, Clone)]
@@ -24,28 +21,14 @@ pub struct ViewBatch {
 
 type Values = Vec<Vec<f32>>;
 
-struct Job {
-    step: u64,
-    indices: Vec<usize>,
-    reply: SyncSender<Result<Values>>,
-}
-
-struct Pending {
-    step: u64,
-    indices: Vec<usize>,
-    reply: Receiver<Result<Values>>,
-}
-
-#[derive(Clone)]
 struct Work {
     dataset: Arc<dyn Dataset>,
     views: MultiCrop,
     seed: u64,
-    stop: Arc<AtomicBool>,
 }
 
 impl Work {
-    fn batch(&self, step: u64, indices: &[usize]) -> Result<Values> {
+    fn batch(&self, step: u64, indices: &[usize], stop: &Stop) -> Result<Values> {
         let batch = indices.len();
         let mut groups: Values = self
             .views
@@ -54,9 +37,7 @@ impl Work {
             .map(|group| vec![0f32; group.views * batch * group.transform.values()])
             .collect();
         for (position, &index) in indices.iter().enumerate() {
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(Error::new(ErrorKind::Worker("loading was stopped".into())));
-            }
+            stop.check()?;
             let image = self.dataset.image(index)?;
             let views = self
                 .views
@@ -73,29 +54,13 @@ impl Work {
     }
 }
 
-fn run_worker(work: &Work, jobs: &Mutex<Receiver<Job>>) {
-    loop {
-        // Held while waiting too: the others queue for the lock instead of the channel.
-        let Ok(queue) = jobs.lock() else { return };
-        let Ok(job) = queue.recv() else { return };
-        drop(queue);
-        // No receiver: the loader is gone, and the next `recv` says so.
-        let _ = job.reply.send(work.batch(job.step, &job.indices));
-    }
-}
-
 /// Iterator over the batches of a plan; made by [`load_views`]. It ends after the first error. Dropping it stops the
 /// workers within one image each.
 pub struct ViewLoader {
-    plan: Box<dyn Iterator<Item = (u64, Vec<usize>)> + Send>,
+    ahead: Ahead<Values>,
+    /// Views, channels and side of each group.
+    shapes: Vec<(usize, usize, usize)>,
     device: Device,
-    prefetch: usize,
-    pending: VecDeque<Pending>,
-    jobs: Option<Sender<Job>>,
-    /// What a worker does; the consumer does it itself where there is none.
-    work: Work,
-    threads: Vec<JoinHandle<()>>,
-    done: bool,
 }
 
 /// Loads views of the images that `plan` names, pairs of a step number and places in the data set, in its order.
@@ -127,102 +92,33 @@ pub fn load_views(
     workers: usize,
     prefetch: usize,
 ) -> ViewLoader {
+    let shapes = views
+        .groups
+        .iter()
+        .map(|group| {
+            (
+                group.views,
+                group.transform.channels,
+                group.transform.crop.size,
+            )
+        })
+        .collect();
     let work = Work {
         dataset,
         views,
         seed,
-        stop: Arc::new(AtomicBool::new(false)),
     };
-    let (sender, receiver) = channel::<Job>();
-    let receiver = Arc::new(Mutex::new(receiver));
-    let threads: Vec<JoinHandle<()>> = (0..workers)
-        .filter_map(|i| {
-            let (work, jobs) = (work.clone(), Arc::clone(&receiver));
-            // Where the system gives no more threads, fewer of them do the same work.
-            std::thread::Builder::new()
-                .name(format!("phiz-view-{i}"))
-                .spawn(move || run_worker(&work, &jobs))
-                .ok()
-        })
-        .collect();
+    let ahead = Ahead::new(
+        "phiz-view",
+        plan,
+        workers,
+        prefetch,
+        move |step, indices, stop| work.batch(step, indices, stop),
+    );
     ViewLoader {
-        plan: Box::new(plan),
+        ahead,
+        shapes,
         device: device.clone(),
-        prefetch: prefetch.max(1),
-        pending: VecDeque::new(),
-        jobs: (!threads.is_empty()).then_some(sender),
-        work,
-        threads,
-        done: false,
-    }
-}
-
-impl ViewLoader {
-    fn next_values(&mut self) -> Option<(u64, Vec<usize>, Result<Values>)> {
-        let Some(jobs) = &self.jobs else {
-            let (step, indices) = self.plan.next()?;
-            let values = self.work.batch(step, &indices);
-            return Some((step, indices, values));
-        };
-        while self.pending.len() < self.prefetch {
-            let Some((step, indices)) = self.plan.next() else {
-                break;
-            };
-            let (sender, reply) = sync_channel(1);
-            // Fails when every worker is dead; then the reply channel closes, which is noticed below.
-            let _ = jobs.send(Job {
-                step,
-                indices: indices.clone(),
-                reply: sender,
-            });
-            self.pending.push_back(Pending {
-                step,
-                indices,
-                reply,
-            });
-        }
-        let Pending {
-            step,
-            indices,
-            reply,
-        } = self.pending.pop_front()?;
-        let values = reply.recv().unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::Worker(
-                "a loading thread panicked".into(),
-            )))
-        });
-        Some((step, indices, values))
-    }
-
-    fn batch(&self, step: u64, indices: Vec<usize>, values: Values) -> Result<ViewBatch> {
-        let groups = self
-            .work
-            .views
-            .groups
-            .iter()
-            .zip(values)
-            .map(|(group, values)| {
-                let (size, channels) = (group.transform.crop.size, group.transform.channels);
-                let shape = (group.views * indices.len(), channels, size, size);
-                Ok(Tensor::from_vec(values, shape, &Device::Cpu)?.to_device(&self.device)?)
-            })
-            .collect::<Result<Vec<_>>>()?;
-        Ok(ViewBatch {
-            step,
-            groups,
-            indices,
-        })
-    }
-
-    fn stop(&mut self) {
-        self.done = true;
-        self.work.stop.store(true, Ordering::Relaxed);
-        self.jobs = None;
-        self.pending.clear();
-        for thread in self.threads.drain(..) {
-            // A worker that panicked has been reported at its batch.
-            let _ = thread.join();
-        }
     }
 }
 
@@ -230,23 +126,21 @@ impl Iterator for ViewLoader {
     type Item = Result<ViewBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
-        }
-        let Some((step, indices, values)) = self.next_values() else {
-            self.stop();
-            return None;
-        };
-        let batch = values.and_then(|values| self.batch(step, indices, values));
-        if batch.is_err() {
-            self.stop();
-        }
-        Some(batch)
-    }
-}
-
-impl Drop for ViewLoader {
-    fn drop(&mut self) {
-        self.stop();
+        let (shapes, device) = (&self.shapes, &self.device);
+        self.ahead.next_with(|step, indices, values| {
+            let groups = shapes
+                .iter()
+                .zip(values)
+                .map(|(&(views, channels, size), values)| {
+                    let shape = (views * indices.len(), channels, size, size);
+                    Ok(Tensor::from_vec(values, shape, &Device::Cpu)?.to_device(device)?)
+                })
+                .collect::<Result<Vec<_>>>()?;
+            Ok(ViewBatch {
+                step,
+                groups,
+                indices,
+            })
+        })
     }
 }

@@ -8,7 +8,7 @@ use super::config::{
     DisentangleConfig, DisentangleData, DisentangleEval, DisentangleImage, DisentangleModel,
     Doubling, GameConfig, GameTrain, Halving, IgnorantKind, InformationKind, Mode, Task, TrunkKind,
 };
-use crate::overlay::{nearest, overlaid, parse_word, read_table};
+use crate::overlay::{self, Schema, nearest, read_table};
 use crate::{Error, Result};
 
 /// Names and summaries of the recipes.
@@ -22,6 +22,20 @@ pub const NAMED: [(&str, &str); 2] = [
         "identity without light, make-up or disguise (`data.remove`) on rendered faces",
     ),
 ];
+
+impl Schema for DisentangleConfig {
+    fn recipe(&self) -> &str {
+        &self.recipe
+    }
+
+    fn named(name: &str) -> Result<Self> {
+        Self::named(name)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.validate()
+    }
+}
 
 impl DisentangleConfig {
     /// Whether there is a disentangling recipe of that name.
@@ -65,16 +79,7 @@ impl DisentangleConfig {
     /// # Errors
     /// When the file cannot be read, is not TOML, or holds an unknown key or a value that makes no sense.
     pub fn from_file(path: &Path, base: &Self) -> Result<Self> {
-        let table = read_table(path)?;
-        let base = match table.get("recipe").and_then(Value::as_str) {
-            Some(name) if name != base.recipe => {
-                Self::named(name).map_err(|error| error.at(path))?
-            }
-            _ => base.clone(),
-        };
-        let config = overlaid(&base, &table).map_err(|error| error.at(path))?;
-        config.validate().map_err(|error| error.at(path))?;
-        Ok(config)
+        overlay::from_file(path, base)
     }
 
     /// Applies `section.key=value` words, later ones last; only the result has to make sense.
@@ -82,12 +87,7 @@ impl DisentangleConfig {
     /// # Errors
     /// When a word has no `=`, a key is unknown, or a value has the wrong type or makes no sense.
     pub fn set_all<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Result<Self> {
-        let mut config = self.clone();
-        for word in words {
-            config = overlaid(&config, &parse_word(word)?)?;
-        }
-        config.validate()?;
-        Ok(config)
+        overlay::set_all(self, words)
     }
 
     /// The configuration as TOML, every key present.
@@ -95,7 +95,7 @@ impl DisentangleConfig {
     /// # Errors
     /// When a value has no TOML form.
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string_pretty(self).map_err(|error| Error::config(error.to_string()))
+        overlay::to_toml(self)
     }
 
     /// What decides the numbers of a run, as one word.

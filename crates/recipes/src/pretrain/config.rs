@@ -4,10 +4,9 @@ use std::path::Path;
 
 use phiz_data::{Distortion, MultiCrop, RandomResizedCrop, ViewGroup, ViewTransform};
 use serde::{Deserialize, Serialize};
-use toml::{Table, Value};
 
 use crate::config::{OptimizerKind, fingerprint_of};
-use crate::overlay::{overlaid, parse_word, read_table};
+use crate::overlay::{self, Schema};
 use crate::{Error, Result};
 
 /// Everything that makes a pre-training run.
@@ -327,13 +326,27 @@ pub struct ProbeSettings {
     pub images: usize,
 }
 
+impl Schema for PretrainConfig {
+    fn recipe(&self) -> &str {
+        &self.recipe
+    }
+
+    fn named(name: &str) -> Result<Self> {
+        super::named(name)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.validate()
+    }
+}
+
 impl PretrainConfig {
     /// The configuration as TOML, every key present.
     ///
     /// # Errors
     /// When a value has no TOML form.
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string_pretty(self).map_err(|error| Error::config(error.to_string()))
+        overlay::to_toml(self)
     }
 
     /// Reads a complete or partial configuration; what the file leaves out comes from the recipe it names, or from `base`.
@@ -341,16 +354,7 @@ impl PretrainConfig {
     /// # Errors
     /// When the file cannot be read, is not TOML, holds an unknown key or a value of the wrong type.
     pub fn from_file(path: &Path, base: &PretrainConfig) -> Result<PretrainConfig> {
-        let table = read_table(path)?;
-        let base = match table.get("recipe").and_then(Value::as_str) {
-            Some(name) if name != base.recipe => {
-                super::named(name).map_err(|error| error.at(path))?
-            }
-            _ => base.clone(),
-        };
-        let config: PretrainConfig = overlaid(&base, &table).map_err(|error| error.at(path))?;
-        config.validate().map_err(|error| error.at(path))?;
-        Ok(config)
+        overlay::from_file(path, base)
     }
 
     /// Applies `section.key=value` words, later ones last; only the result has to make sense.
@@ -358,13 +362,7 @@ impl PretrainConfig {
     /// # Errors
     /// When there is no `=`, a key is unknown, or a value has the wrong type or makes no sense.
     pub fn set_all<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Result<PretrainConfig> {
-        let mut config = self.clone();
-        for word in words {
-            let table: Table = parse_word(word)?;
-            config = overlaid(&config, &table)?;
-        }
-        config.validate()?;
-        Ok(config)
+        overlay::set_all(self, words)
     }
 
     /// Checks that every value lies where it makes sense.

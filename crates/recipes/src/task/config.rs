@@ -4,11 +4,10 @@ use std::path::Path;
 
 use phiz_data::{Augment, Fit};
 use serde::{Deserialize, Serialize};
-use toml::Table;
 
 use super::subset::Rule;
-use crate::config::{ImageConfig, OptimizerKind, ScheduleKind, TrainConfig};
-use crate::overlay::{nearest, overlaid, parse_word, read_table};
+use crate::config::{ImageConfig, OptimizerKind, ScheduleKind, TrainConfig, fingerprint_of};
+use crate::overlay::{self, Schema, nearest, read_table};
 use crate::{Error, Result};
 
 /// Everything that makes a run of a task.
@@ -321,13 +320,27 @@ fn base() -> TaskConfig {
     }
 }
 
+impl Schema for TaskConfig {
+    fn recipe(&self) -> &str {
+        &self.recipe
+    }
+
+    fn named(name: &str) -> Result<Self> {
+        task_recipe(name)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.validate()
+    }
+}
+
 impl TaskConfig {
     /// The configuration as TOML, every key present.
     ///
     /// # Errors
     /// When a value has no TOML form.
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string_pretty(self).map_err(|error| Error::config(error.to_string()))
+        overlay::to_toml(self)
     }
 
     /// Reads a complete or partial configuration; what the file leaves out comes from the recipe it names, or from
@@ -336,16 +349,7 @@ impl TaskConfig {
     /// # Errors
     /// When the file cannot be read, is not TOML, or holds an unknown key or a value that makes no sense.
     pub fn from_file(path: &Path, base: &TaskConfig) -> Result<TaskConfig> {
-        let table = read_table(path)?;
-        let base = match table.get("recipe").and_then(toml::Value::as_str) {
-            Some(name) if name != base.recipe => {
-                task_recipe(name).map_err(|error| error.at(path))?
-            }
-            _ => base.clone(),
-        };
-        let config: TaskConfig = overlaid(&base, &table).map_err(|error| error.at(path))?;
-        config.validate().map_err(|error| error.at(path))?;
-        Ok(config)
+        overlay::from_file(path, base)
     }
 
     /// The task that a configuration file names as its recipe, if it is one.
@@ -363,13 +367,7 @@ impl TaskConfig {
     /// # Errors
     /// When a word is not of that form, a key is unknown, or a value has the wrong type or makes no sense.
     pub fn set_all<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Result<TaskConfig> {
-        let mut config = self.clone();
-        for word in words {
-            let table: Table = parse_word(word)?;
-            config = overlaid(&config, &table)?;
-        }
-        config.validate()?;
-        Ok(config)
+        overlay::set_all(self, words)
     }
 
     /// Checks that every value lies where it makes sense.
@@ -465,11 +463,6 @@ impl TaskConfig {
         same.data.workers = 1;
         same.train.checkpoint_every = 1;
         same.train.log_every = 1;
-        let text = serde_json::to_string(&same).unwrap_or_default();
-        // FNV-1a, 64 bits: a check against mistakes, not against attacks.
-        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        format!("{hash:016x}")
+        fingerprint_of(&same)
     }
 }
