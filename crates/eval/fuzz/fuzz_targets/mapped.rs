@@ -21,6 +21,10 @@ fuzz_target!(|bytes: &[u8]| {
     match (Embeddings::map(&path), read) {
         (Ok(mapped), Ok(read)) => assert_eq!(mapped.values(), read.values()),
         (Err(_), Err(_)) => {}
-        (mapped, read) => panic!("mapped: {:?}, read: {:?}", mapped.map(|_| ()), read.map(|_| ())),
+        (mapped, read) => panic!(
+            "mapped: {:?}, read: {:?}",
+            mapped.map(|_| ()),
+            read.map(|_| ())
+        ),
     }
 });
