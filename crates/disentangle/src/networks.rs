@@ -261,7 +261,7 @@ impl Decoder {
                     norm.forward_conv(conv, &x, Activation::Relu, train)?
                 }
                 Double::Transposed(conv) => {
-                    norm.forward_act(&conv.forward(&x)?, Activation::Relu, train)?
+                    norm.forward_conv_transpose(conv, &x, Activation::Relu, train)?
                 }
             };
         }

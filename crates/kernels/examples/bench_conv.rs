@@ -3,7 +3,7 @@
 //! Gradients are timed through candle's backward pass, whose own bookkeeping (a zero tensor and a sum
 //! for every gradient, on one thread) is included: the ops themselves are faster than the figures.
 //!
-//! `cargo run --release -p phiz-kernels --example bench_conv [REPETITIONS]`
+//! `cargo run --release -p phiz-kernels --example bench_conv [REPETITIONS] [PART OF A NAME]`
 
 #![allow(clippy::print_stdout)]
 
@@ -23,7 +23,10 @@ type Case = (
     usize,
 );
 
-const CASES: [Case; 23] = [
+#[global_allocator]
+static ALLOCATOR: phiz_kernels::Recycler = phiz_kernels::Recycler::new();
+
+const CASES: [Case; 35] = [
     ("stem 3x3 3->64 112", 16, 3, 112, 64, 3, 1, 1),
     ("3x3 64->64 112 /2", 16, 64, 112, 64, 3, 2, 1),
     ("3x3 64->64 56", 16, 64, 56, 64, 3, 1, 1),
@@ -47,6 +50,18 @@ const CASES: [Case; 23] = [
     ("3x3 128->128 56 /2", 16, 128, 56, 128, 3, 2, 1),
     ("3x3 512->512 14 /2", 16, 512, 14, 512, 3, 2, 1),
     ("3x3 256->256 28 /2", 16, 256, 28, 256, 3, 2, 1),
+    ("1x1 48->16 16", 64, 48, 16, 16, 1, 1, 1),
+    ("1x1 80->24 16", 64, 80, 16, 24, 1, 1, 1),
+    ("1x1 144->48 8", 64, 144, 8, 48, 1, 1, 1),
+    ("1x1 128->128 56", 32, 128, 56, 128, 1, 1, 1),
+    ("1x1 128->128 28", 32, 128, 28, 128, 1, 1, 1),
+    ("1x1 256->512 14", 32, 256, 14, 512, 1, 1, 1),
+    ("1x1 256->512 14 /2", 16, 256, 14, 512, 1, 2, 1),
+    ("grouped 3x3 128 56", 32, 128, 56, 128, 3, 1, 64),
+    ("depthwise 3x3 256 14", 32, 256, 14, 256, 3, 1, 256),
+    ("depthwise 3x3 512 14 /2", 32, 512, 14, 512, 3, 2, 512),
+    ("depthwise 3x3 256 7", 32, 256, 7, 256, 3, 1, 256),
+    ("depthwise 7x7 512 7", 32, 512, 7, 512, 7, 7, 512),
 ];
 
 fn main() -> Result<()> {
@@ -54,7 +69,11 @@ fn main() -> Result<()> {
         .nth(1)
         .and_then(|a| a.parse().ok())
         .unwrap_or(8);
+    let wanted = std::env::args().nth(2).unwrap_or_default();
     for (name, batch, cin, size, cout, kernel, stride, groups) in CASES {
+        if !name.contains(&wanted) {
+            continue;
+        }
         let cfg = Conv2dConfig {
             padding: (kernel - 1) / 2,
             stride,

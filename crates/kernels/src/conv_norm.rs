@@ -7,6 +7,7 @@
 use crate::activation::Activation;
 use crate::conv::geometry::Geometry;
 use crate::conv::{Conv2dConfig, Convolution, conv2d};
+use crate::conv_transpose::{self, ConvTranspose2dConfig, conv_transpose2d};
 use crate::cpu::{self, for_float};
 use crate::norm::{self, BatchStats, Train, batch_norm_train};
 use crate::weighted::{self, Weighted};
@@ -14,6 +15,7 @@ use candle::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use std::sync::OnceLock;
 
 const OP: &str = "conv2d_batch_norm_train";
+const OP_TRANSPOSED: &str = "conv_transpose2d_batch_norm_train";
 
 /// [`batch_norm_train`] of a [`conv2d`] without bias: the same values and gradients, with fewer passes
 /// over memory.
@@ -38,20 +40,58 @@ pub fn conv2d_batch_norm_train(
     }
     cpu::same_kind(OP, &[("x", x), ("kernel", kernel)])?;
     let geometry = Geometry::new(x.dims(), kernel.dims(), &cfg)?;
-    let shape = [
-        geometry.batch,
-        geometry.out_channels,
-        geometry.out_height,
-        geometry.out_width,
-    ];
-    let norm = Train::new(x, &shape, weight, bias, eps, &act)?;
+    fused(
+        Convolution { geometry },
+        (x, kernel),
+        (weight, bias),
+        eps,
+        &act,
+    )
+}
+
+/// [`batch_norm_train`] of a [`conv_transpose2d`] without bias, in the same way.
+///
+/// # Shapes
+/// `x` (B, C, H, W), `kernel` (C, O / groups, kh, kw); `weight`, `bias` and the slope (O); result
+/// (B, O, H', W') as of the transposed convolution.
+///
+/// # Errors
+/// As [`conv_transpose2d`] and [`batch_norm_train`].
+pub fn conv_transpose2d_batch_norm_train(
+    x: &Tensor,
+    kernel: &Tensor,
+    cfg: ConvTranspose2dConfig,
+    (weight, bias): (&Tensor, &Tensor),
+    eps: f64,
+    act: Activation<'_>,
+) -> Result<(Tensor, BatchStats)> {
+    cpu::float(OP_TRANSPOSED, x)?;
+    if !cpu::native(x) {
+        let y = conv_transpose2d(x, kernel, None, cfg)?;
+        return batch_norm_train(&y, weight, bias, eps, act);
+    }
+    cpu::same_kind(OP_TRANSPOSED, &[("x", x), ("kernel", kernel)])?;
+    let (x, op) = conv_transpose::transposed(x, kernel, &cfg)?;
+    fused(op, (&x, kernel), (weight, bias), eps, &act)
+}
+
+/// A checked op, norm and activation as one.
+fn fused<W: Weighted>(
+    product: W,
+    (x, kernel): (&Tensor, &Tensor),
+    (weight, bias): (&Tensor, &Tensor),
+    eps: f64,
+    act: &Activation<'_>,
+) -> Result<(Tensor, BatchStats)> {
+    let shape = product.shape();
+    let norm = Train::new(x, shape.dims(), weight, bias, eps, act)?;
     let (saved, dims) = (norm.saved.clone(), norm.dims);
-    let params = norm::stacked(weight, bias, &act)?.contiguous()?;
+    let params = norm::stacked(weight, bias, act)?.contiguous()?;
     let (x, kernel) = (x.contiguous()?, kernel.contiguous()?);
-    let op = ConvNorm {
-        convolution: Convolution { geometry },
+    let op = Fused {
+        product,
         norm,
-        shape: Shape::from(&shape[..]),
+        shape,
         keep: x.track_op() || kernel.track_op() || params.track_op(),
         maps: OnceLock::new(),
     };
@@ -59,8 +99,8 @@ pub fn conv2d_batch_norm_train(
     Ok((y, norm::batch_stats(&saved, dims, &x)?))
 }
 
-struct ConvNorm {
-    convolution: Convolution,
+struct Fused<W> {
+    product: W,
     norm: Train,
     shape: Shape,
     /// Whether a gradient may be asked for.
@@ -69,9 +109,13 @@ struct ConvNorm {
     maps: OnceLock<Tensor>,
 }
 
-impl CustomOp3 for ConvNorm {
+impl<W: Weighted> CustomOp3 for Fused<W> {
     fn name(&self) -> &'static str {
-        OP
+        if W::NAME == Convolution::NAME {
+            OP
+        } else {
+            OP_TRANSPOSED
+        }
     }
 
     fn cpu_fwd(
@@ -86,7 +130,7 @@ impl CustomOp3 for ConvNorm {
         use candle::backend::BackendStorage;
         for_float!(x.dtype(), OP, T => {
             let (x, k) = (cpu::operand::<T>(OP, x, xl)?, cpu::operand::<T>(OP, k, kl)?);
-            let maps = self.convolution.forward(x, k, None);
+            let maps = self.product.forward(x, k, None);
             let out = self.norm.forward::<T>(&maps, cpu::operand(OP, p, pl)?);
             if self.keep {
                 // An op runs forward once; a second run would compute the same.
@@ -110,7 +154,7 @@ impl CustomOp3 for ConvNorm {
         let wants = x.track_op() || kernel.track_op();
         let (grad, params) = self.norm.backward(maps, params, grad, wants)?;
         let (dx, dk) = match grad {
-            Some(grad) => weighted::gradients(&self.convolution, x, kernel, &grad)?,
+            Some(grad) => weighted::gradients(&self.product, x, kernel, &grad)?,
             None => (None, None),
         };
         Ok((dx, dk, params))

@@ -76,16 +76,33 @@ pub fn conv_transpose2d(
             );
         }
     }
-    // An output padding of a whole stride or more lets the convolution see further windows, which
-    // are zero here.
-    let more = cfg.output_padding / cfg.stride;
-    let padded = match more {
-        0 => x.clone(),
-        n => x.pad_with_zeros(2, 0, n)?.pad_with_zeros(3, 0, n)?,
-    };
     if !cpu::native(x) {
-        return composed(&padded, weight, bias, cfg, &sizes);
+        return composed(&padded(x, &cfg)?, weight, bias, cfg, &sizes);
     }
+    let (x, op) = transposed(x, weight, &cfg)?;
+    weighted::apply(op, &x, weight, bias)
+}
+
+/// An output padding of a whole stride or more lets the convolution see further windows, which are zero
+/// here.
+fn padded(x: &Tensor, cfg: &ConvTranspose2dConfig) -> Result<Tensor> {
+    match cfg.output_padding / cfg.stride {
+        0 => Ok(x.clone()),
+        n => x.pad_with_zeros(2, 0, n)?.pad_with_zeros(3, 0, n),
+    }
+}
+
+/// The op, and its input.
+///
+/// # Errors
+/// As [`conv_transpose2d`].
+pub(crate) fn transposed(
+    x: &Tensor,
+    weight: &Tensor,
+    cfg: &ConvTranspose2dConfig,
+) -> Result<(Tensor, Transposed)> {
+    let sizes = Sizes::new(x, weight, cfg)?;
+    let padded = padded(x, cfg)?;
     let convolution = Conv2dConfig {
         padding: cfg.padding,
         stride: cfg.stride,
@@ -100,7 +117,7 @@ pub fn conv_transpose2d(
             x.shape()
         );
     }
-    weighted::apply(Transposed { geometry }, &padded, weight, bias)
+    Ok((padded, Transposed { geometry }))
 }
 
 /// The result's sizes.
@@ -221,6 +238,7 @@ fn composed(
     let spread = fit(&fit(&spread, 2, kh, sizes.height)?, 3, kw, sizes.width)?;
     let turned = |n: usize| Tensor::from_iter((0..n as u32).rev(), x.device());
     let kernels = weight
+        .contiguous()?
         .index_select(&turned(kh)?, 2)?
         .index_select(&turned(kw)?, 3)?
         .reshape((groups, c / groups, per_group, kh, kw))?
@@ -235,7 +253,8 @@ fn composed(
     }
 }
 
-struct Transposed {
+/// The op; [`conv_transpose2d`] without its checks.
+pub(crate) struct Transposed {
     /// Of the convolution from the result to `x`.
     geometry: Geometry,
 }

@@ -1,7 +1,9 @@
 //! Matrix products over strided views, and shared output buffers written from several threads.
 
+use crate::conv::panel::{self, Panel};
 use crate::cpu::Real;
 use crate::lower_gemm::{self, Raw};
+use candle::DType;
 use gemm::Parallelism;
 use std::marker::PhantomData;
 
@@ -157,6 +159,10 @@ pub(crate) enum Threads {
     All,
 }
 
+/// Longest sums and largest first matrix of products that are not worth packing for.
+const DEEPEST: usize = 640;
+const LARGEST: usize = 1 << 13;
+
 /// `out = a b`, or `out += a b` with `accumulate`.
 #[expect(
     clippy::needless_pass_by_value,
@@ -177,6 +183,28 @@ pub(crate) fn product<T: Real>(
         Threads::One => Parallelism::None,
         Threads::All => Parallelism::Rayon(0),
     };
+    if T::DTYPE == DType::F32
+        && threads == Threads::One
+        && (out.col_stride, b.col_stride) == (1, 1)
+        && a.cols <= DEEPEST
+        && a.rows * a.cols <= LARGEST
+    {
+        // SAFETY: T is f32; the views were bounds-checked when made, the dimensions agree by the
+        // assertion, and `out` is unique (a mutable borrow or a promise of the caller of
+        // `Shared::matrix`).
+        unsafe {
+            panel::multiply(Panel {
+                rows: out.rows,
+                depth: a.cols,
+                columns: out.cols,
+                a: (a.data.as_ptr().cast(), a.row_stride, a.col_stride),
+                b: (b.data.as_ptr().cast(), b.row_stride),
+                out: (out.data.cast(), out.row_stride),
+                accumulate,
+            });
+        }
+        return;
+    }
     fn raw<P>(data: P, rs: usize, cs: usize) -> Raw<P> {
         Raw { data, rs, cs }
     }

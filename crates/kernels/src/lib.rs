@@ -99,7 +99,7 @@ mod weighted;
 pub use activation::{Activation, dropout, prelu, relu, softplus};
 pub use conv::{Conv2dConfig, conv2d};
 pub use conv_act::conv2d_act;
-pub use conv_norm::conv2d_batch_norm_train;
+pub use conv_norm::{conv_transpose2d_batch_norm_train, conv2d_batch_norm_train};
 pub use conv_transpose::{ConvTranspose2dConfig, conv_transpose2d};
 pub use cpu::Real;
 pub use layer_norm::layer_norm;

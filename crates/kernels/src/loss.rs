@@ -99,6 +99,10 @@ fn composed(logits: &Tensor, target: &Tensor, smoothing: f64) -> Result<Tensor> 
     let picked = log_p
         .gather(&target.to_dtype(DType::U32)?.unsqueeze(1)?, 1)?
         .mean_all()?;
+    if smoothing == 0.0 {
+        // Not even zero times the others: they may be infinite.
+        return picked.neg();
+    }
     (picked * (smoothing - 1.0))? - (log_p.mean_all()? * smoothing)?
 }
 

@@ -40,6 +40,11 @@ pub fn sq_distances(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 }
 
 fn composed(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let same = a.id() == b.id();
+    // About their mean, where rows that lie close together are short: the expansion then keeps digits.
+    let center = a.detach().mean_keepdim(0)?;
+    let a = &a.broadcast_sub(&center)?;
+    let b = &b.broadcast_sub(&center)?;
     let a2 = a.sqr()?.sum_keepdim(D::Minus1)?;
     let b2 = b.sqr()?.sum(D::Minus1)?.unsqueeze(0)?;
     let raw = (a.matmul(&b.t()?)? * -2.0)?
@@ -48,7 +53,7 @@ fn composed(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     // Value clamped, gradient untouched: below zero is rounding. The diagonal of one tensor with
     // itself is set to what it is.
     let mut clamped = raw.detach().maximum(0.0)?;
-    if a.id() == b.id() {
+    if same {
         let eye = Tensor::eye(a.dim(0)?, candle::DType::U8, a.device())?;
         clamped = eye.where_cond(&clamped.zeros_like()?, &clamped)?;
     }

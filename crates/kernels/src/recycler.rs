@@ -8,7 +8,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
-/// A global allocator for programs that train: blocks of a megabyte and more are recycled, smaller
+/// A global allocator for programs that train: blocks of 64 KB and more are recycled, smaller
 /// ones go to the system's allocator.
 ///
 /// What is kept never lets the program hold more than half as much again as the largest amount that was in use
@@ -113,12 +113,14 @@ mod large {
     use std::sync::{Mutex, MutexGuard, PoisonError};
 
     /// Smallest block that is recycled.
-    const LEAST: usize = 1 << 20;
+    const LEAST: usize = 1 << 16;
     const PAGE: usize = 1 << 12;
     const HUGE: usize = 1 << 21;
-    /// From this size on, cleared memory is mapped anew and not written to: below, clearing costs less than
-    /// the mapping.
-    const LAZY: usize = 1 << 24;
+    /// From this size on, cleared memory is a mapping that nobody has written to: reads then see the
+    /// system's one page of zeros, which is in the cache.
+    const LAZY: usize = 1 << 20;
+    /// Cleared mappings kept.
+    const SPARE: usize = 64;
 
     pub(super) fn is(layout: Layout) -> bool {
         layout.size() >= LEAST && layout.align() <= PAGE && layout.size() <= isize::MAX as usize / 4
@@ -137,6 +139,8 @@ mod large {
         free: VecDeque<(usize, usize)>,
         /// Blocks in use that were asked for cleared, which are mostly only read.
         cleared: Vec<usize>,
+        /// Mappings that are cleared again, and their lengths.
+        spare: Vec<(usize, usize)>,
         free_bytes: usize,
         used_bytes: usize,
         most_used: usize,
@@ -145,6 +149,7 @@ mod large {
     static KEPT: Mutex<Kept> = Mutex::new(Kept {
         free: VecDeque::new(),
         cleared: Vec::new(),
+        spare: Vec::new(),
         free_bytes: 0,
         used_bytes: 0,
         most_used: 0,
@@ -234,8 +239,17 @@ mod large {
             }
             return block;
         }
-        let len = class(size);
-        let block = map(len);
+        let (len, mapped) = (class(size), cleared(size));
+        {
+            let mut kept = kept();
+            if let Some(i) = kept.spare.iter().rposition(|&(_, length)| length == mapped) {
+                let (address, _) = kept.spare.swap_remove(i);
+                kept.count(len);
+                kept.cleared.push(address);
+                return std::ptr::with_exposed_provenance_mut(address);
+            }
+        }
+        let block = map(mapped);
         if !block.is_null() {
             let mut kept = kept();
             kept.count(len);
@@ -244,17 +258,40 @@ mod large {
         block
     }
 
+    /// The length of the mapping behind a cleared block: whole huge pages, each of which is one page of zeros
+    /// until it is written to.
+    fn cleared(size: usize) -> usize {
+        class(size).next_multiple_of(HUGE)
+    }
+
+    /// Makes a mapping read as zeros again; false where the system does not.
+    ///
+    /// # Safety
+    /// `address` is a mapping of `len` bytes made by [`map`] that nobody uses.
+    unsafe fn clear(address: usize, len: usize) -> bool {
+        // SAFETY: by the caller's promise; private memory of no file reads as zeros after this advice.
+        let done = unsafe {
+            libc::madvise(
+                std::ptr::with_exposed_provenance_mut(address),
+                len,
+                libc::MADV_DONTNEED,
+            )
+        };
+        done == 0
+    }
+
     /// # Safety
     /// `ptr` came from [`alloc`] or [`alloc_zeroed`] with a size of the same class, and is not used any more.
     pub(super) unsafe fn dealloc(ptr: *mut u8, size: usize) {
         let (address, len) = (ptr.expose_provenance(), class(size));
         let mut released = Vec::new();
+        let mut was_cleared = false;
         {
             let mut kept = kept();
             kept.used_bytes -= len;
             if let Some(i) = kept.cleared.iter().rposition(|&a| a == address) {
                 kept.cleared.swap_remove(i);
-                released.push((address, len));
+                was_cleared = true;
             } else {
                 kept.free.push_back((address, len));
                 kept.free_bytes += len;
@@ -265,6 +302,17 @@ mod large {
                     kept.free_bytes -= len;
                     released.push((old, len));
                 }
+            }
+        }
+        if was_cleared {
+            let mapped = cleared(size);
+            // SAFETY: the mapping is in no list any more, and nobody uses it.
+            let again = unsafe { clear(address, mapped) };
+            let mut kept = kept();
+            if again && kept.spare.len() < SPARE {
+                kept.spare.push((address, mapped));
+            } else {
+                released.push((address, mapped));
             }
         }
         for (address, len) in released {

@@ -53,3 +53,15 @@ pub(crate) fn with<W: WithSimd>(job: W) -> W::Output {
     let _ = (set, InstructionSet::Scalar);
     Simd::vectorize(pulp::Scalar::new(), job)
 }
+
+/// The vector that starts at element `at`.
+#[inline(always)]
+pub(crate) fn load<S: Simd>(data: &[f32], at: usize) -> S::f32s {
+    S::as_simd_f32s(&data[at..at + S::F32_LANES]).0[0]
+}
+
+/// Writes a vector from element `at` on.
+#[inline(always)]
+pub(crate) fn store<S: Simd>(data: &mut [f32], at: usize, value: S::f32s) {
+    S::as_mut_simd_f32s(&mut data[at..at + S::F32_LANES]).0[0] = value;
+}

@@ -5,7 +5,8 @@ mod common;
 
 use candle::{DType, Device, Result, Tensor, Var};
 use phiz_kernels::{
-    Activation, Conv2dConfig, batch_norm_train, conv2d, conv2d_batch_norm_train, max_pool2d,
+    Activation, Conv2dConfig, ConvTranspose2dConfig, batch_norm_train, conv_transpose2d,
+    conv_transpose2d_batch_norm_train, conv2d, conv2d_batch_norm_train, max_pool2d,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -147,6 +148,48 @@ fn fused_convolution_and_norm_agree_with_two_ops() -> Result<()> {
 }
 
 #[test]
+fn fused_transposed_convolution_and_norm_agree_with_two_ops() -> Result<()> {
+    for (kernel, padding, stride, output_padding, groups) in
+        [(4, 1, 2, 0, 1), (3, 1, 2, 1, 2), (2, 0, 1, 1, 1), (3, 0, 1, 0, 2)]
+    {
+        let cfg = ConvTranspose2dConfig {
+            padding,
+            output_padding,
+            stride,
+            groups,
+            dilation: if output_padding == stride { 2 } else { 1 },
+        };
+        let random =
+            |shape: &[usize]| Var::from_tensor(&Tensor::randn(0f64, 1., shape, &Device::Cpu)?);
+        let (x, k) = (
+            random(&[3, 4, 5, 6])?,
+            random(&[4, 6 / groups, kernel, kernel])?,
+        );
+        let (weight, bias, slope) = (random(&[6])?, random(&[6])?, random(&[6])?);
+        let (act, affine) = (Activation::PRelu(&slope), (weight.as_tensor(), bias.as_tensor()));
+        let (one, one_stats) = conv_transpose2d_batch_norm_train(&x, &k, cfg, affine, 1e-5, act)?;
+        let maps = conv_transpose2d(&x, &k, None, cfg)?;
+        let (two, two_stats) = batch_norm_train(&maps, &weight, &bias, 1e-5, act)?;
+        let dy = Tensor::randn(0f64, 1., one.shape(), &Device::Cpu)?;
+        let gradients = |y: &Tensor| (y * &dy)?.sum_all()?.backward();
+        let (a, b) = (gradients(&one)?, gradients(&two)?);
+        let mut pairs = vec![
+            (one, two),
+            (one_stats.mean, two_stats.mean),
+            (one_stats.var, two_stats.var),
+        ];
+        for v in [&x, &k, &weight, &bias, &slope] {
+            pairs.push((a.get(v).unwrap().clone(), b.get(v).unwrap().clone()));
+        }
+        for (i, (a, b)) in pairs.into_iter().enumerate() {
+            let worst = (a - b)?.abs()?.max_all()?.to_scalar::<f64>()?;
+            assert!(worst < 1e-11, "{cfg:?}, pair {i}: {worst}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn fused_convolution_and_norm_name_what_is_wrong() -> Result<()> {
     let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
     let (x, k) = (zeros(&[2, 3, 8, 8])?, zeros(&[4, 3, 3, 3])?);
@@ -168,4 +211,9 @@ fn fused_convolution_and_norm_name_what_is_wrong() -> Result<()> {
 #[test]
 fn passes_on_every_instruction_set() {
     common::pass_on_every_instruction_set();
+}
+
+#[test]
+fn passes_by_candles_operations() {
+    common::pass_by_candles_operations();
 }

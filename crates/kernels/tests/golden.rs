@@ -273,3 +273,8 @@ fn f32_stays_close_to_pytorch_in_f64() -> Result<()> {
 fn passes_on_every_instruction_set() {
     common::pass_on_every_instruction_set();
 }
+
+#[test]
+fn passes_by_candles_operations() {
+    common::pass_by_candles_operations();
+}

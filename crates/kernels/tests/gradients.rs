@@ -133,8 +133,9 @@ fn elementwise_rows_pools_and_losses() -> Result<()> {
         Box::new(|x| pairwise::sq_distances(x, x)),
         Box::new(|x| pairwise::cosine(x, x)),
     ];
-    for op in on_rows {
-        check(|v| score(&op(&v[0])?), std::slice::from_ref(&x), TOLERANCE)?;
+    for (index, op) in on_rows.iter().enumerate() {
+        check(|v| score(&op(&v[0])?), std::slice::from_ref(&x), TOLERANCE)
+            .map_err(|error| error.context(format!("operation {index} on rows")))?;
     }
     let wide = Pool2dConfig {
         kernel: (2, 4),
@@ -355,4 +356,9 @@ fn check_reports_wrong_and_missing_gradients() -> Result<()> {
 #[test]
 fn passes_on_every_instruction_set() {
     common::pass_on_every_instruction_set();
+}
+
+#[test]
+fn passes_by_candles_operations() {
+    common::pass_by_candles_operations();
 }

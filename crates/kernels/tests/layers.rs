@@ -171,3 +171,8 @@ fn dropout_depends_on_its_seed_alone() -> Result<()> {
 fn passes_on_every_instruction_set() {
     common::pass_on_every_instruction_set();
 }
+
+#[test]
+fn passes_by_candles_operations() {
+    common::pass_by_candles_operations();
+}

@@ -282,3 +282,8 @@ fn the_layer_has_pytorch_names_and_every_parameter_a_gradient() -> Result<()> {
 fn passes_on_every_instruction_set() {
     common::pass_on_every_instruction_set();
 }
+
+#[test]
+fn passes_by_candles_operations() {
+    common::pass_by_candles_operations();
+}

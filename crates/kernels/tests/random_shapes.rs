@@ -425,3 +425,8 @@ fn folding_agrees_with_the_pair() -> Result<()> {
 fn passes_on_every_instruction_set() {
     common::pass_on_every_instruction_set();
 }
+
+#[test]
+fn passes_by_candles_operations() {
+    common::pass_by_candles_operations();
+}

@@ -130,7 +130,7 @@ impl HeatmapHead {
     pub fn forward(&self, maps: &Tensor, train: bool) -> Result<Tensor> {
         let mut x = maps.clone();
         for (deconv, norm) in &self.stages {
-            x = norm.forward_act(&deconv.forward(&x)?, Activation::Relu, train)?;
+            x = norm.forward_conv_transpose(deconv, &x, Activation::Relu, train)?;
         }
         self.last.forward(&x)
     }

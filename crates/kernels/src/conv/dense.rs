@@ -5,7 +5,7 @@
 
 use super::geometry::Geometry;
 use super::im2col::{fold, unfold};
-use super::{direct, winograd};
+use super::{direct, dots, winograd};
 use crate::cpu::{Real, part};
 use crate::gemm::{Mat, MatMut, Shared, Threads, product, transpose};
 use crate::scratch;
@@ -13,12 +13,17 @@ use rayon::prelude::*;
 
 /// Columns of a tile: a multiple of the 48 rows of the widest product kernel.
 const TILE: usize = 480;
+/// Fewest pixels of an image that are a tile of their own, where weights are not more than `SMALL`.
+const LEAST: usize = 48;
+const SMALL: usize = 1 << 14;
 /// Rows of unfolded columns handled at a time; with `TILE` they stay within a megabyte of f32.
 const DEPTH: usize = 576;
 
 /// How the forward pass splits columns, output channels and depth.
 struct Plan {
     tiles: usize,
+    /// Tiles of each image, or 0 where tiles go across images.
+    per_image: usize,
     blocks: usize,
     block: usize,
     chunk: usize,
@@ -30,8 +35,14 @@ impl Plan {
         let threads = rayon::current_num_threads();
         // Whole images where they are small, equal shares of one image where they are large, so
         // that a large image's tile lies within one plane.
-        let tiles = if g.out_pixels() >= TILE {
-            g.batch * g.out_pixels().div_ceil(TILE)
+        let per_image = if g.out_pixels() >= TILE {
+            g.out_pixels().div_ceil(TILE)
+        } else {
+            // Small weights stay in the first-level cache from one image to the next.
+            usize::from(g.out_pixels() >= LEAST && g.out_per_group() * g.depth() <= SMALL)
+        };
+        let tiles = if per_image > 0 {
+            g.batch * per_image
         } else {
             columns
                 .div_ceil(TILE)
@@ -50,6 +61,7 @@ impl Plan {
             .min(g.out_per_group());
         Self {
             tiles,
+            per_image,
             blocks: g.out_per_group().div_ceil(block),
             block,
             chunk: (DEPTH / g.taps()).clamp(1, g.in_per_group()),
@@ -59,8 +71,8 @@ impl Plan {
     /// The columns of tile `index`.
     fn tile(&self, g: &Geometry, index: usize) -> std::ops::Range<usize> {
         let pixels = g.out_pixels();
-        if pixels >= TILE {
-            let per_image = self.tiles / g.batch;
+        if self.per_image > 0 {
+            let per_image = self.per_image;
             let r = part(pixels, per_image, index % per_image);
             let base = index / per_image * pixels;
             base + r.start..base + r.end
@@ -82,7 +94,7 @@ pub(crate) fn forward<T: Real>(
         && let (Some(x), Some(weight)) = (T::f32s(x), T::f32s(weight))
         && let Some(out) = T::f32s_mut(out)
     {
-        winograd::forward(g, x, weight, bias.and_then(T::f32s), out);
+        winograd::forward(g, x, (weight, false), bias.and_then(T::f32s), out);
         return;
     }
     if direct::fits_forward(g)
@@ -220,6 +232,13 @@ fn flip<T: Real>(g: &Geometry, weight: &[T], out: &mut [T]) {
 /// Gradient of the input from the gradient of the output.
 pub(crate) fn input_gradient<T: Real>(g: &Geometry, weight: &[T], grad: &[T], out: &mut [T]) {
     if let Some(adjoint) = g.adjoint() {
+        if winograd::fits(&adjoint)
+            && let (Some(weight), Some(grad)) = (T::f32s(weight), T::f32s(grad))
+            && let Some(out) = T::f32s_mut(out)
+        {
+            winograd::forward(&adjoint, grad, (weight, true), None, out);
+            return;
+        }
         scratch::with(weight.len(), |flipped: &mut [T]| {
             flip(g, weight, flipped);
             forward(&adjoint, grad, flipped, None, out);
@@ -312,6 +331,13 @@ pub(crate) fn weight_gradient<T: Real>(g: &Geometry, x: &[T], grad: &[T], out: &
         && let Some(out) = T::f32s_mut(out)
     {
         winograd::weight_gradient(g, x, grad, out);
+        return;
+    }
+    if dots::fits(g)
+        && let (Some(x), Some(grad)) = (T::f32s(x), T::f32s(grad))
+        && let Some(out) = T::f32s_mut(out)
+    {
+        dots::weight_gradient(g, x, grad, out);
         return;
     }
     if direct::fits_weight(g)

@@ -6,6 +6,7 @@
 
 use super::geometry::Geometry;
 use super::im2col::gather;
+use super::lanes;
 use crate::cpu::Real;
 use crate::scratch;
 use rayon::prelude::*;
@@ -94,7 +95,7 @@ impl Phases {
 }
 
 #[inline(always)]
-fn lanes<T>(data: &[T], at: usize) -> &[T] {
+fn vector<T>(data: &[T], at: usize) -> &[T] {
     &data[at..at + LANES]
 }
 
@@ -115,7 +116,7 @@ fn plane_forward<T: Real>(
             let at = base + block * LANES;
             let mut acc = [start; LANES];
             for (&offset, &w) in p.taps.iter().zip(kernel) {
-                for (a, x) in acc.iter_mut().zip(lanes(phases, at + offset)) {
+                for (a, x) in acc.iter_mut().zip(vector(phases, at + offset)) {
                     *a += w * *x;
                 }
             }
@@ -134,6 +135,13 @@ pub(crate) fn forward<T: Real>(
     bias: Option<&[T]>,
     out: &mut [T],
 ) {
+    if lanes::fits(g)
+        && let (Some(x), Some(weight)) = (T::f32s(x), T::f32s(weight))
+        && let Some(out) = T::f32s_mut(out)
+    {
+        lanes::forward(g, x, weight, bias.and_then(T::f32s), out);
+        return;
+    }
     let p = Phases::new(g);
     let (multiplier, pixels, taps) = (g.out_per_group(), g.out_pixels(), g.taps());
     out.par_chunks_mut(multiplier * pixels)
@@ -160,6 +168,13 @@ pub(crate) fn forward<T: Real>(
 
 /// Gradient of the input from the gradient of the output.
 pub(crate) fn input_gradient<T: Real>(g: &Geometry, weight: &[T], grad: &[T], out: &mut [T]) {
+    if lanes::fits(g)
+        && let (Some(weight), Some(grad)) = (T::f32s(weight), T::f32s(grad))
+        && let Some(out) = T::f32s_mut(out)
+    {
+        lanes::input_gradient(g, weight, grad, out);
+        return;
+    }
     let (multiplier, pixels, taps) = (g.out_per_group(), g.out_pixels(), g.taps());
     let adjoint = g.adjoint();
     let p = Phases::new(adjoint.as_ref().unwrap_or(g));
@@ -210,6 +225,13 @@ fn scatter<T: Real>(g: &Geometry, p: &Phases, grad: &[T], kernel: &[T], phases: 
 
 /// Gradient of the weight.
 pub(crate) fn weight_gradient<T: Real>(g: &Geometry, x: &[T], grad: &[T], out: &mut [T]) {
+    if lanes::fits(g)
+        && let (Some(x), Some(grad)) = (T::f32s(x), T::f32s(grad))
+        && let Some(out) = T::f32s_mut(out)
+    {
+        lanes::weight_gradient(g, x, grad, out);
+        return;
+    }
     let p = Phases::new(g);
     let (multiplier, pixels, taps) = (g.out_per_group(), g.out_pixels(), g.taps());
     // Rows of the gradient padded with zeros to whole lanes, so that lanes past the end add nothing.

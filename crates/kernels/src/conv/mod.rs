@@ -8,8 +8,11 @@
 pub(crate) mod dense;
 pub(crate) mod depthwise;
 pub(crate) mod direct;
+mod dots;
 pub(crate) mod geometry;
 pub(crate) mod im2col;
+mod lanes;
+pub(crate) mod panel;
 pub(crate) mod turn;
 pub(crate) mod winograd;
 
@@ -78,19 +81,36 @@ pub fn conv2d(
         }
     }
     if !cpu::native(x) {
-        return composed(x, weight, bias, cfg);
+        return composed(x, weight, bias, cfg, &geometry);
     }
     weighted::apply(Convolution { geometry }, x, weight, bias)
 }
 
 /// The same by candle's own operations.
-pub(crate) fn composed(
+fn composed(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
     cfg: Conv2dConfig,
+    g: &Geometry,
 ) -> Result<Tensor> {
-    let y = x.conv2d(weight, cfg.padding, cfg.stride, cfg.dilation, cfg.groups)?;
+    // How much of the padded image the windows reach.
+    let reached =
+        |out: usize, kernel: usize| (out - 1) * cfg.stride + (kernel - 1) * cfg.dilation + 1;
+    let rows = reached(g.out_height, g.kernel.0);
+    let cols = reached(g.out_width, g.kernel.1);
+    let y = if g.height + cols == g.width + rows {
+        x.conv2d(weight, cfg.padding, cfg.stride, cfg.dilation, cfg.groups)?
+    } else {
+        // candle's gradient takes the number of rows left over for that of columns: here none are.
+        let x = x
+            .pad_with_zeros(2, cfg.padding, cfg.padding)?
+            .pad_with_zeros(3, cfg.padding, cfg.padding)?
+            .narrow(2, 0, rows)?
+            .narrow(3, 0, cols)?
+            .contiguous()?;
+        x.conv2d(weight, 0, cfg.stride, cfg.dilation, cfg.groups)?
+    };
     match bias {
         None => Ok(y),
         Some(bias) => y.broadcast_add(&bias.reshape((1, (), 1, 1))?),

@@ -156,10 +156,7 @@ impl Program {
                         // SAFETY: tasks run one after another, and a layer's two maps lie apart.
                         let (from, to) =
                             unsafe { (memory.map(&task.from.0), memory.map_mut(&task.to.0)) };
-                        crate::simd::run(
-                            #[inline(always)]
-                            || pool(*config, (from, task.from), (&mut *to, task.to)),
-                        );
+                        pool(*config, (from, task.from), (to, task.to), threads);
                     }
                 }
             }

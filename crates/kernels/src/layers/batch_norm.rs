@@ -1,8 +1,8 @@
 //! The batch normalisation layer with its running statistics.
 
 use crate::Activation;
-use crate::conv_norm::conv2d_batch_norm_train;
-use crate::layers::Conv2d;
+use crate::conv_norm::{conv_transpose2d_batch_norm_train, conv2d_batch_norm_train};
+use crate::layers::{Conv2d, ConvTranspose2d};
 use crate::norm::{BatchStats, batch_norm_eval, batch_norm_train};
 use candle::{Result, Tensor, Var};
 use candle_nn::{Init, Module, ModuleT, VarBuilder};
@@ -159,6 +159,28 @@ impl BatchNorm {
         let (kernel, cfg) = (conv.weight(), *conv.config());
         let affine = (&self.weight, &self.bias);
         let (y, stats) = conv2d_batch_norm_train(x, kernel, cfg, affine, self.config.eps, act)?;
+        self.update(&stats)?;
+        Ok(y)
+    }
+
+    /// [`forward_conv`](Self::forward_conv) for a transposed convolution.
+    ///
+    /// # Errors
+    /// As the transposed convolution and [`forward_act`](Self::forward_act).
+    pub fn forward_conv_transpose(
+        &self,
+        conv: &ConvTranspose2d,
+        x: &Tensor,
+        act: Activation<'_>,
+        train: bool,
+    ) -> Result<Tensor> {
+        if !train || conv.bias().is_some() {
+            return self.forward_act(&conv.forward(x)?, act, train);
+        }
+        let (kernel, cfg) = (conv.weight(), *conv.config());
+        let affine = (&self.weight, &self.bias);
+        let eps = self.config.eps;
+        let (y, stats) = conv_transpose2d_batch_norm_train(x, kernel, cfg, affine, eps, act)?;
         self.update(&stats)?;
         Ok(y)
     }

@@ -164,7 +164,12 @@ fn composed(x: &Tensor, w: Window) -> Result<Tensor> {
         best = Some(match best {
             None => other,
             // A strict comparison gives ties to the earlier pixel, and the whole gradient with them.
-            Some(best) => other.gt(&best)?.where_cond(&other, &best)?,
+            // What is not a number counts as largest, the first of them stays.
+            Some(best) => {
+                let first = (other.ne(&other)? * best.eq(&best)?)?;
+                let above = (other.gt(&best)? + first)?;
+                above.where_cond(&other, &best)?
+            }
         });
     }
     match best {

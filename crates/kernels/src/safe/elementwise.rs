@@ -2,7 +2,7 @@
 
 use crate::activation::{Elementwise, elementwise};
 use crate::cpu::{self, Real};
-use candle::{Device, Result, Tensor};
+use candle::{DType, Device, Result, Tensor};
 
 #[derive(Clone, Copy)]
 struct Sqrt;
@@ -126,8 +126,11 @@ fn arc<F: Elementwise>(x: &Tensor, f: F) -> Result<Tensor> {
     if cpu::native(x) {
         return elementwise(x, f);
     }
-    let wide = x.to_dtype(candle::DType::F32)?.to_device(&Device::Cpu)?;
-    elementwise(&wide, f)?
+    let wide = match x.dtype() {
+        DType::F64 => x.clone(),
+        _ => x.to_dtype(DType::F32)?,
+    };
+    elementwise(&wide.to_device(&Device::Cpu)?, f)?
         .to_device(x.device())?
         .to_dtype(x.dtype())
 }

@@ -103,7 +103,19 @@ pub fn norm_last_dim(x: &Tensor) -> Result<Tensor> {
 }
 
 pub(super) fn composed_norm(x: &Tensor) -> Result<Tensor> {
-    composed_sqrt(&x.sqr()?.sum(D::Minus1)?)
+    // In units of the largest element, so that squares of huge and tiny ones stay in range.
+    let unit = unit(x)?;
+    let scaled = x.broadcast_div(&unit)?;
+    composed_sqrt(&scaled.sqr()?.sum(D::Minus1)?)?.mul(&unit.squeeze(D::Minus1)?)
+}
+
+/// The largest magnitude of each row, 1 where all elements are zero or one is not finite; a constant.
+fn unit(x: &Tensor) -> Result<Tensor> {
+    let top = x.detach().abs()?.max_keepdim(D::Minus1)?;
+    let one = top.ones_like()?;
+    // Neither holds for what is not a number.
+    let fits = (top.gt(0.0)? * top.lt(f64::INFINITY)?)?;
+    fits.where_cond(&top, &one)
 }
 
 #[derive(Clone, Copy)]
@@ -151,6 +163,7 @@ pub fn normalize_last_dim(x: &Tensor) -> Result<Tensor> {
 }
 
 pub(super) fn composed_normalize(x: &Tensor) -> Result<Tensor> {
+    let x = &x.broadcast_div(&unit(x)?)?;
     let square = x.sqr()?.sum_keepdim(D::Minus1)?;
     let empty = square.le(0.0)?;
     // A zero row is divided by one: it stays zero; the outer mask cuts its gradient.

@@ -57,9 +57,9 @@ pub(crate) fn fits_input(g: &Geometry) -> bool {
     may(g) && g.in_channels >= LANES
 }
 
-/// Whether the weight gradient does.
+/// Whether the weight gradient does: of a 1 x 1 kernel too, once its sums are many.
 pub(crate) fn fits_weight(g: &Geometry) -> bool {
-    may(g) && g.out_channels >= LANES
+    g.groups == 1 && g.batch * g.out_pixels() >= LEAST && g.out_channels >= LANES
 }
 
 /// How many columns a block has.

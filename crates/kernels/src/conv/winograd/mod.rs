@@ -195,10 +195,11 @@ fn total(lengths: &[usize]) -> usize {
         + 16
 }
 
-/// Transforms kernels (K, C, 3, 3) to (blocks of K, 36, C, columns).
+/// Transforms kernels (K, C, 3, 3), or (C, K, 3, 3) turned around, to (blocks of K, 36, C, columns).
 struct Kernels<'a> {
     g: &'a Geometry,
     weight: &'a [f32],
+    adjoint: bool,
     index: usize,
     out: &'a mut [f32],
 }
@@ -215,9 +216,16 @@ impl WithSimd for Kernels<'_> {
                 for (lane, o) in
                     (range.start + k..range.end.min(range.start + k + LANES)).enumerate()
                 {
-                    let kernel = &self.weight[(o * depth + c) * 9..][..9];
-                    for (tap, value) in taps.iter_mut().zip(kernel) {
-                        tap[lane] = *value;
+                    if self.adjoint {
+                        let kernel = &self.weight[(c * self.g.out_channels + o) * 9..][..9];
+                        for (tap, value) in taps.iter_mut().rev().zip(kernel) {
+                            tap[lane] = *value;
+                        }
+                    } else {
+                        let kernel = &self.weight[(o * depth + c) * 9..][..9];
+                        for (tap, value) in taps.iter_mut().zip(kernel) {
+                            tap[lane] = *value;
+                        }
                     }
                 }
                 for v in (0..LANES).step_by(S::F32_LANES) {
@@ -348,11 +356,12 @@ fn output<S: Simd>(
     }
 }
 
-/// `out = conv(x, weight) + bias`.
+/// `out = conv(x, weight) + bias`; with `adjoint`, the weights are those of the convolution whose adjoint
+/// this is: (C, K, 3, 3), turned around.
 pub(crate) fn forward(
     g: &Geometry,
     x: &[f32],
-    weight: &[f32],
+    (weight, adjoint): (&[f32], bool),
     bias: Option<&[f32]>,
     out: &mut [f32],
 ) {
@@ -368,6 +377,7 @@ pub(crate) fn forward(
                 crate::simd::with(Kernels {
                     g,
                     weight,
+                    adjoint,
                     index,
                     out,
                 });

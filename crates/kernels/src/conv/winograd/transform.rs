@@ -1,6 +1,8 @@
 //! The transforms of one tile, for a vector of channels.
 
 use super::{LANES, POINTS};
+pub(super) use crate::simd::load;
+use crate::simd::store;
 use pulp::Simd;
 
 /// The points besides 0 and infinity are +-A and +-B.
@@ -13,16 +15,6 @@ pub(super) struct Tile {
     pub(super) start: usize,
     pub(super) row: usize,
     pub(super) col: usize,
-}
-
-#[inline(always)]
-pub(super) fn load<S: Simd>(data: &[f32], at: usize) -> S::f32s {
-    S::as_simd_f32s(&data[at..at + S::F32_LANES]).0[0]
-}
-
-#[inline(always)]
-fn store<S: Simd>(data: &mut [f32], at: usize, value: S::f32s) {
-    S::as_mut_simd_f32s(&mut data[at..at + S::F32_LANES]).0[0] = value;
 }
 
 /// `a + k b`.

@@ -111,7 +111,7 @@ impl Digits {
         let (channels, side) = SMALLEST;
         let mut maps = start.reshape((x.dim(0)?, channels, side, side))?;
         for (conv, norm) in &self.ups {
-            maps = norm.forward_act(&conv.forward(&maps)?, relu, true)?;
+            maps = norm.forward_conv_transpose(conv, &maps, relu, true)?;
         }
         let image = candle_nn::ops::sigmoid(&self.last.forward(&maps)?)?;
         Ok(Output { logits, image })

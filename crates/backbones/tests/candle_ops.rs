@@ -1,0 +1,138 @@
+//! A network's gradients by this workspace's operations beside those by candle's own: in f64 the same
+//! to the last digits, so no formula differs; in f32 each as near to f64 as its order of summing lets it be.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use candle::{DType, ModuleT, Result, Tensor};
+use candle_nn::VarBuilder;
+use common::{filled, flat, images, tensor, trainable, uniform};
+use phiz_backbones::{
+    ExpressionNet, ExpressionNetConfig, IResNetConfig, MobileFaceNetConfig, iresnet18,
+    mobilefacenet,
+};
+use phiz_kernels::ops::{self, Ops};
+
+type Gradients = BTreeMap<String, Vec<f64>>;
+
+/// The gradients of a fixed weighting of the outputs that `forward` gives of images of `shape`.
+fn gradients<N>(
+    shape: &[usize],
+    dtype: DType,
+    by: Ops,
+    build: impl Fn(VarBuilder) -> Result<N>,
+    forward: impl Fn(&N, &Tensor) -> Result<Tensor>,
+) -> Gradients {
+    let (vb, vars) = filled(dtype);
+    let network = build(vb).unwrap();
+    let out = ops::with(by, || forward(&network, &images(shape, dtype))).unwrap();
+    let pattern = uniform("pattern", out.elem_count());
+    let pattern = pattern.into_iter().map(|u| u - 0.5).collect();
+    let pattern = tensor(pattern, out.dims(), dtype);
+    let score = (out * pattern).unwrap().sum_all().unwrap();
+    let grads = score.backward().unwrap();
+    trainable(&vars)
+        .into_iter()
+        .filter_map(|(name, var)| Some((name, flat(grads.get(&var)?))))
+        .collect()
+}
+
+fn norm(values: impl Iterator<Item = f64>) -> f64 {
+    values.map(|v| v * v).sum::<f64>().sqrt()
+}
+
+/// The distance between two sets of gradients, over the length of the second; and the same of the
+/// variable in which it is largest, over the length of all of its gradients.
+fn distance(a: &Gradients, b: &Gradients) -> (f64, (String, f64)) {
+    let gap = |(name, theirs): (&String, &Vec<f64>)| {
+        let gap = norm(a[name].iter().zip(theirs).map(|(p, q)| p - q));
+        (name.clone(), gap)
+    };
+    let gaps: Vec<_> = b.iter().map(gap).collect();
+    let all = norm(b.values().flatten().copied());
+    let (name, worst) = gaps
+        .iter()
+        .max_by(|p, q| p.1.total_cmp(&q.1))
+        .unwrap()
+        .clone();
+    (norm(gaps.iter().map(|(_, v)| *v)) / all, (name, worst / all))
+}
+
+/// Checks one network; prints what was found.
+fn beside<N>(
+    what: &str,
+    shape: &[usize],
+    bound: f64,
+    build: impl Fn(VarBuilder) -> Result<N> + Copy,
+    forward: impl Fn(&N, &Tensor) -> Result<Tensor> + Copy,
+) {
+    let run = |dtype, by| gradients(shape, dtype, by, build, forward);
+    let exact = run(DType::F64, Ops::Phiz);
+    let same = run(DType::F64, Ops::Candle);
+    // What is fixed gets no gradient here; candle's operations give one to every operand.
+    for name in exact.keys() {
+        assert!(same.contains_key(name), "{what}: {name}");
+    }
+    let (gap, worst) = distance(&same, &exact);
+    println!("{what}: f64, candle's from ours {gap:.1e}, most {worst:?}");
+    assert!(gap < 1e-11, "{what}: {gap} {worst:?}");
+    let (ours, theirs) = (run(DType::F32, Ops::Phiz), run(DType::F32, Ops::Candle));
+    let (gap, worst) = distance(&ours, &exact);
+    println!("{what}: f32, ours from f64 {gap:.1e}, most {worst:?}");
+    assert!(gap < bound, "{what}: {gap} {worst:?}");
+    let (other, worst) = distance(&theirs, &exact);
+    println!("{what}: f32, candle's from f64 {other:.1e}, most {worst:?}");
+    assert!(other < 10. * bound, "{what}: {other} {worst:?}");
+}
+
+#[test]
+fn expression_network() {
+    beside(
+        "expression network",
+        &[6, 3, 64, 64],
+        2e-5,
+        |vb| ExpressionNet::new(ExpressionNetConfig::default(), vb),
+        |net, x| {
+            let out = net.forward_t(x, true)?;
+            Tensor::cat(&[out.logits, out.metric_embedding], 1)
+        },
+    );
+}
+
+#[test]
+fn iresnet() {
+    let config = IResNetConfig {
+        image_size: 32,
+        base_channels: 16,
+        embedding_dim: 16,
+        ..Default::default()
+    };
+    beside(
+        "IResNet-18",
+        &[6, 3, 32, 32],
+        1e-3,
+        |vb| iresnet18(config.clone(), vb),
+        |net, x| net.forward_t(x, true),
+    );
+}
+
+#[test]
+fn mobile_face_net() {
+    let config = MobileFaceNetConfig {
+        image_size: 32,
+        embedding_dim: 16,
+        blocks: [1, 1, 1, 1],
+        scale: 1,
+        ..Default::default()
+    };
+    beside(
+        "MobileFaceNet",
+        &[6, 3, 32, 32],
+        1e-3,
+        |vb| mobilefacenet(config, vb),
+        |net, x| net.forward_t(x, true),
+    );
+}
