@@ -2,9 +2,8 @@
 
 use crate::activation::{Activation, prelu, relu};
 use crate::conv::geometry::Geometry;
-use crate::conv::{Conv2dConfig, Convolution, conv2d};
+use crate::conv::{Conv2dConfig, Convolution, Prepared, conv2d};
 use crate::cpu::{self, Real, View, for_float};
-use crate::weighted::Weighted;
 use candle::{Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -28,6 +27,18 @@ pub fn conv2d_act(
     add: Option<&Tensor>,
     cfg: Conv2dConfig,
     act: Activation<'_>,
+) -> Result<Tensor> {
+    with_prepared((x, weight), bias, add, cfg, act, None)
+}
+
+/// [`conv2d_act`] by a layer that keeps what it made of its weight, which must be the same every time.
+pub(crate) fn with_prepared(
+    (x, weight): (&Tensor, &Tensor),
+    bias: Option<&Tensor>,
+    add: Option<&Tensor>,
+    cfg: Conv2dConfig,
+    act: Activation<'_>,
+    prepared: Option<&Prepared>,
 ) -> Result<Tensor> {
     cpu::float(OP, x)?;
     cpu::same_kind(OP, &[("x", x), ("weight", weight)])?;
@@ -97,7 +108,8 @@ pub fn conv2d_act(
         let convolution = Convolution { geometry };
         // Without anything else the convolution adds the bias itself.
         let early = if plain { rest.bias } else { None };
-        let mut out = convolution.forward::<T>(xs.slice::<T>(OP)?, ws.slice::<T>(OP)?, early);
+        let (xs, ws) = (xs.slice::<T>(OP)?, ws.slice::<T>(OP)?);
+        let mut out = convolution.forward_with::<T>(xs, ws, early, prepared);
         if !plain {
             rest.finish(&mut out);
         }

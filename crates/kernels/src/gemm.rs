@@ -162,6 +162,8 @@ pub(crate) enum Threads {
 /// Longest sums and largest first matrix of products that are not worth packing for.
 const DEEPEST: usize = 640;
 const LARGEST: usize = 1 << 13;
+/// Longest distance between rows that many rows are written at.
+const FARTHEST: usize = 1 << 10;
 
 /// `out = a b`, or `out += a b` with `accumulate`.
 #[expect(
@@ -188,6 +190,7 @@ pub(crate) fn product<T: Real>(
         && (out.col_stride, b.col_stride) == (1, 1)
         && a.cols <= DEEPEST
         && a.rows * a.cols <= LARGEST
+        && (a.rows <= 64 || out.row_stride <= FARTHEST)
     {
         // SAFETY: T is f32; the views were bounds-checked when made, the dimensions agree by the
         // assertion, and `out` is unique (a mutable borrow or a promise of the caller of

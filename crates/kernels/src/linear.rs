@@ -219,7 +219,9 @@ mod tests {
                 let exact = composed(&x, &w, bias)?;
                 let low = bias.map(f).transpose()?;
                 let ours = linear(&f(&x)?, &f(&w)?, low.as_ref())?;
-                let worst = (ours.to_dtype(candle::DType::F64)? - exact)?.abs()?.max_all()?;
+                let worst = (ours.to_dtype(candle::DType::F64)? - exact)?
+                    .abs()?
+                    .max_all()?;
                 let worst = worst.to_scalar::<f64>()?;
                 assert!(worst < 1e-4, "{rows} x {inputs} to {outputs}: {worst}");
             }

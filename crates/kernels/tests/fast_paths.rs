@@ -6,7 +6,7 @@ mod common;
 use candle::{DType, Device, Result, Tensor, Var};
 use phiz_kernels::{
     Activation, Conv2dConfig, ConvTranspose2dConfig, batch_norm_train, conv_transpose2d,
-    conv_transpose2d_batch_norm_train, conv2d, conv2d_batch_norm_train, max_pool2d,
+    conv_transpose2d_batch_norm_train, conv2d, conv2d_batch_norm_train, max_pool2d, ops,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -52,11 +52,16 @@ fn max_pool_agrees_with_a_search() -> Result<()> {
         let (s, p) = (rng.random_range(1..4), rng.random_range(0..=k / 2));
         let (h, w) = (rng.random_range(k..k + 20), rng.random_range(k..k + 20));
         // Few different values, so that ties are common; now and then infinite or not a number.
-        let special = [f32::NEG_INFINITY, f32::INFINITY, f32::NAN];
+        // By candle's operations the gradient of a window of minus infinity may go to the padding.
+        let low = match ops::chosen()? {
+            ops::Ops::Phiz => f32::NEG_INFINITY,
+            _ => f32::MIN,
+        };
+        let special = [low, f32::INFINITY, f32::NAN];
         let x: Vec<f32> = (0..2 * h * w)
             .map(|_| match rng.random_range(0..100) {
                 i @ 0..3 if round % 3 == 0 => special[i],
-                _ if round % 7 == 0 => f32::NEG_INFINITY,
+                _ if round % 7 == 0 => low,
                 i => (i % 5) as f32,
             })
             .collect();
@@ -149,9 +154,12 @@ fn fused_convolution_and_norm_agree_with_two_ops() -> Result<()> {
 
 #[test]
 fn fused_transposed_convolution_and_norm_agree_with_two_ops() -> Result<()> {
-    for (kernel, padding, stride, output_padding, groups) in
-        [(4, 1, 2, 0, 1), (3, 1, 2, 1, 2), (2, 0, 1, 1, 1), (3, 0, 1, 0, 2)]
-    {
+    for (kernel, padding, stride, output_padding, groups) in [
+        (4, 1, 2, 0, 1),
+        (3, 1, 2, 1, 2),
+        (2, 0, 1, 1, 1),
+        (3, 0, 1, 0, 2),
+    ] {
         let cfg = ConvTranspose2dConfig {
             padding,
             output_padding,
@@ -166,7 +174,10 @@ fn fused_transposed_convolution_and_norm_agree_with_two_ops() -> Result<()> {
             random(&[4, 6 / groups, kernel, kernel])?,
         );
         let (weight, bias, slope) = (random(&[6])?, random(&[6])?, random(&[6])?);
-        let (act, affine) = (Activation::PRelu(&slope), (weight.as_tensor(), bias.as_tensor()));
+        let (act, affine) = (
+            Activation::PRelu(&slope),
+            (weight.as_tensor(), bias.as_tensor()),
+        );
         let (one, one_stats) = conv_transpose2d_batch_norm_train(&x, &k, cfg, affine, 1e-5, act)?;
         let maps = conv_transpose2d(&x, &k, None, cfg)?;
         let (two, two_stats) = batch_norm_train(&maps, &weight, &bias, 1e-5, act)?;

@@ -44,16 +44,29 @@ fn run(by: Ops) -> (Vec<(f64, f64)>, Duration) {
 fn the_default_recipe_has_candles_curve() {
     let (ours, time) = run(Ops::Phiz);
     let (theirs, other) = run(Ops::Candle);
-    println!("{} steps: {time:.1?}, with candle's operations {other:.1?}", ours.len());
+    println!(
+        "{} steps: {time:.1?}, with candle's operations {other:.1?}",
+        ours.len()
+    );
     assert!(ours.len() >= 30 && ours.len() == theirs.len());
     let off = |p: f64, q: f64| (p - q).abs() / q.abs();
     for (step, (p, q)) in ours.iter().zip(&theirs).enumerate() {
         let (loss, norm) = (off(p.0, q.0), off(p.1, q.1));
-        println!("step {:>2}: loss {:.6} {:.6} {loss:.0e}, gradient {norm:.0e}", step + 1, p.0, q.0);
+        println!(
+            "step {:>2}: loss {:.6} {:.6} {loss:.0e}, gradient {norm:.0e}",
+            step + 1,
+            p.0,
+            q.0
+        );
         // The first steps differ by rounding alone. Training then doubles a difference every few steps, whatever
         // made it; the curve stays the same to the eye.
         let bound = if step < 3 { 1e-4 } else { 0.05 };
         assert!(loss < bound, "step {}: {} and {}", step + 1, p.0, q.0);
     }
-    assert!(off(ours[0].1, theirs[0].1) < 1e-4, "{:?} {:?}", ours[0], theirs[0]);
+    assert!(
+        off(ours[0].1, theirs[0].1) < 1e-4,
+        "{:?} {:?}",
+        ours[0],
+        theirs[0]
+    );
 }

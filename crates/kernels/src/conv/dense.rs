@@ -3,6 +3,7 @@
 //! All three passes split their work into tasks that do not depend on the number of threads
 //! (except for the width of the tiles of very small problems) and add partial sums in a fixed order.
 
+use super::direct::Prepared;
 use super::geometry::Geometry;
 use super::im2col::{fold, unfold};
 use super::{direct, dots, winograd};
@@ -89,6 +90,7 @@ pub(crate) fn forward<T: Real>(
     weight: &[T],
     bias: Option<&[T]>,
     out: &mut [T],
+    prepared: Option<&Prepared>,
 ) {
     if winograd::fits(g)
         && let (Some(x), Some(weight)) = (T::f32s(x), T::f32s(weight))
@@ -101,7 +103,7 @@ pub(crate) fn forward<T: Real>(
         && let (Some(x), Some(weight)) = (T::f32s(x), T::f32s(weight))
         && let Some(out) = T::f32s_mut(out)
     {
-        direct::forward(g, x, weight, bias.and_then(T::f32s), out);
+        direct::forward(g, x, weight, bias.and_then(T::f32s), out, prepared);
         return;
     }
     let plan = Plan::new(g);
@@ -241,7 +243,7 @@ pub(crate) fn input_gradient<T: Real>(g: &Geometry, weight: &[T], grad: &[T], ou
         }
         scratch::with(weight.len(), |flipped: &mut [T]| {
             flip(g, weight, flipped);
-            forward(&adjoint, grad, flipped, None, out);
+            forward(&adjoint, grad, flipped, None, out, None);
         });
         return;
     }
@@ -317,6 +319,8 @@ fn scatter<T: Real>(g: &Geometry, turned: &[T], grad: &[T], out: &mut [T]) {
 
 /// Rows of the weight gradient, unfolded channels times taps, computed by one product.
 const GRADIENT_ROWS: usize = 144;
+/// Weights from which all columns are summed by one task for each chunk of rows.
+const MANY: usize = 1 << 16;
 /// Least number of tasks of the weight gradient; a constant, so that sums do not depend on threads.
 const TASKS: usize = 16;
 
@@ -349,10 +353,13 @@ pub(crate) fn weight_gradient<T: Real>(g: &Geometry, x: &[T], grad: &[T], out: &
     }
     let (cin, cout, taps) = (g.in_per_group(), g.out_per_group(), g.taps());
     let columns = g.batch * g.out_pixels();
-    let chunk = (GRADIENT_ROWS / taps).clamp(1, cin);
-    let chunks = cin.div_ceil(chunk);
     let rows_len = g.depth() * cout;
-    let splits = if chunks * g.groups >= TASKS {
+    // Sums of many weights are too long to be read and written for every image, or kept several times.
+    let many = rows_len >= MANY;
+    let most = if many { cin.div_ceil(4) } else { cin };
+    let chunk = (GRADIENT_ROWS / taps).clamp(1, most);
+    let chunks = cin.div_ceil(chunk);
+    let splits = if many || chunks * g.groups >= TASKS {
         1
     } else {
         TASKS.div_ceil(g.groups).min(columns.div_ceil(TILE)).max(1)

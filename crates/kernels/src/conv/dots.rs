@@ -15,7 +15,7 @@ use crate::scratch;
 use rayon::prelude::*;
 
 /// Most weights: sixteen floats for each stay in the second-level cache.
-const WEIGHTS: usize = 1 << 14;
+const WEIGHTS: usize = 1 << 13;
 /// Floats worked on at a time, about.
 const ROOM: usize = 1 << 16;
 /// Parts that sums run in: few, since each needs its own.
@@ -46,7 +46,11 @@ impl Units {
         let tiles = pixels.div_ceil(room);
         let tile = pixels.div_ceil(tiles).next_multiple_of(16);
         let tiles = pixels.div_ceil(tile);
-        let images = if tiles > 1 { 1 } else { (room / pixels).clamp(1, g.batch) };
+        let images = if tiles > 1 {
+            1
+        } else {
+            (room / pixels).clamp(1, g.batch)
+        };
         Self {
             images,
             tiles,

@@ -254,14 +254,7 @@ pub(crate) fn forward(
     out: &mut [f32],
 ) {
     let (from, to) = (g.in_pixels(), g.out_pixels());
-    correlate(
-        Way::Gather,
-        g,
-        (x, from),
-        (weight, false),
-        bias,
-        (out, to),
-    );
+    correlate(Way::Gather, g, (x, from), (weight, false), bias, (out, to));
 }
 
 /// Gradient of the input from the gradient of the output.

@@ -20,6 +20,7 @@ use crate::cpu::{self, Real};
 use crate::reduce;
 use crate::weighted::{self, Weighted};
 use candle::{Result, Shape, Tensor};
+pub(crate) use direct::Prepared;
 use geometry::Geometry;
 
 const OP: &str = "conv2d";
@@ -122,6 +123,27 @@ pub(crate) struct Convolution {
     pub(crate) geometry: Geometry,
 }
 
+impl Convolution {
+    /// The forward pass, with weights kept in the order that products read them in.
+    pub(crate) fn forward_with<T: Real>(
+        &self,
+        x: &[T],
+        weight: &[T],
+        bias: Option<&[T]>,
+        prepared: Option<&Prepared>,
+    ) -> Vec<T> {
+        let g = &self.geometry;
+        // All tasks together write every pixel.
+        let mut out = cpu::unwritten(g.out_len());
+        if g.is_depthwise() {
+            depthwise::forward(g, x, weight, bias, &mut out);
+        } else {
+            dense::forward(g, x, weight, bias, &mut out, prepared);
+        }
+        out
+    }
+}
+
 impl Weighted for Convolution {
     const NAME: &'static str = OP;
 
@@ -131,15 +153,7 @@ impl Weighted for Convolution {
     }
 
     fn forward<T: Real>(&self, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
-        let g = &self.geometry;
-        // All tasks together write every pixel.
-        let mut out = cpu::unwritten(g.out_len());
-        if g.is_depthwise() {
-            depthwise::forward(g, x, weight, bias, &mut out);
-        } else {
-            dense::forward(g, x, weight, bias, &mut out);
-        }
-        out
+        self.forward_with(x, weight, bias, None)
     }
 
     fn input_gradient<T: Real>(&self, weight: &[T], grad: &[T]) -> Vec<T> {

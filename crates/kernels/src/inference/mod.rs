@@ -38,6 +38,7 @@ mod build;
 mod compile;
 mod pool;
 mod run;
+mod team;
 
 pub use build::{Builder, Channels};
 pub use run::Program;

@@ -4,40 +4,23 @@ use super::build::{Channels, Pool};
 use super::compile::Place2d;
 use crate::simd::WithSimd;
 use pulp::{MemMask, Simd};
-use rayon::prelude::*;
 
-/// Comparisons from which the rows of a map are split over threads.
-const SPLIT: usize = 1 << 18;
-
-/// `to = pool(from)`, each the elements of its map, with `threads` of them at most.
+/// Rows of `to = pool(from)`: `rows` are the first one, counted within the border, and as many whole rows of
+/// the target's map as are to be written.
 pub(super) fn pool(
     pool: Pool,
     (from, source): (&[f32], (Place2d, Channels)),
-    (to, target): (&mut [f32], (Place2d, Channels)),
-    threads: usize,
+    (first, to): (usize, &mut [f32]),
+    target: (Place2d, Channels),
 ) {
-    let (out, channels) = target;
-    let work = out.size.height * out.size.width * channels.count * pool.kernel * pool.kernel;
-    let parts = if work >= SPLIT { threads } else { 1 };
-    let each = out.size.height.div_ceil(parts);
-    let run = |(index, to): (usize, &mut [f32])| {
-        crate::simd::with(Rows {
-            pool,
-            from,
-            source,
-            first: index * each,
-            to,
-            target,
-        });
-    };
-    // The rows within the border.
-    let pitch = out.pitch();
-    let rows = &mut to[out.border * pitch..][..out.size.height * pitch];
-    if parts == 1 {
-        run((0, rows));
-    } else {
-        rows.par_chunks_mut(each * pitch).enumerate().for_each(run);
-    }
+    crate::simd::with(Rows {
+        pool,
+        from,
+        source,
+        first,
+        to,
+        target,
+    });
 }
 
 /// Some rows of the result.

@@ -3,6 +3,7 @@
 use super::build::{Channels, OP};
 use super::compile::{Place2d, Product, Task, Work};
 use super::pool::pool;
+use super::team;
 use crate::conv::direct::kernel::{Finish, Place, Windows};
 use crate::conv::turn::{LANES, interleave, separate};
 use crate::cpu::{self, View};
@@ -12,8 +13,9 @@ use candle::{DType, Result, Tensor};
 use pulp::Simd;
 use rayon::prelude::*;
 
-/// Operations from which a layer of a single image is split over threads.
-const SPLIT: usize = 2_000_000;
+/// Operations from which a layer of a single image is split over threads, and from which into more parts.
+const SPLIT: usize = 100_000;
+const FINE: usize = 4_000_000;
 
 /// A network compiled for inference on the CPU in f32; see the [module text](super).
 #[derive(Debug, Clone)]
@@ -57,6 +59,19 @@ impl Memory {
         // SAFETY: in bounds by the assertion, unique by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.data.add(map.start), map.len()) }
     }
+
+    /// `len` elements of a map from `start` on, for writing.
+    ///
+    /// # Safety
+    /// Nobody else reads or writes them meanwhile.
+    unsafe fn part<'a>(self, map: &Place2d, start: usize, len: usize) -> &'a mut [f32] {
+        assert!(
+            map.start + map.len() <= self.len && start + len <= map.len(),
+            "map out of range"
+        );
+        // SAFETY: in bounds by the assertion, unique by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.data.add(map.start + start), len) }
+    }
 }
 
 impl Program {
@@ -97,15 +112,12 @@ impl Program {
         let mut out = vec![0.0; batch * per_result];
         let threads = rayon::current_num_threads();
         if threads > 1 && batch < threads {
-            // Within the pool, so that splitting a layer wakes no more threads than it needs.
-            rayon::scope(|_| {
-                for (image, out) in images
-                    .chunks_exact(per_image)
-                    .zip(out.chunks_exact_mut(per_result))
-                {
-                    self.image(image, out, threads);
-                }
-            });
+            for (image, out) in images
+                .chunks_exact(per_image)
+                .zip(out.chunks_exact_mut(per_result))
+            {
+                self.image(image, out, threads);
+            }
         } else {
             out.par_chunks_exact_mut(per_result)
                 .zip(images.par_chunks_exact(per_image))
@@ -129,37 +141,19 @@ impl Program {
                 // SAFETY: nothing else runs yet.
                 out: unsafe { memory.map_mut(&self.input) },
             });
-            for task in &self.tasks {
-                if task.clears {
-                    // SAFETY: tasks run one after another.
-                    clear(&task.to.0, unsafe { memory.map_mut(&task.to.0) });
-                }
-                match &task.work {
-                    Work::Product(product) => {
-                        let parts = if product.flops >= SPLIT { threads } else { 1 };
-                        let run = |places: &[Place]| {
-                            crate::simd::with(Multiply {
-                                task,
-                                product,
-                                places,
-                                memory,
-                            });
-                        };
-                        if parts == 1 {
-                            run(&product.places);
-                        } else {
-                            let each = product.places.len().div_ceil(parts).next_multiple_of(24);
-                            product.places.par_chunks(each).for_each(run);
-                        }
+            let parts: Vec<usize> = self.tasks.iter().map(|task| task.parts(threads)).collect();
+            team::run(
+                threads,
+                &parts,
+                |index| {
+                    let task = &self.tasks[index];
+                    if task.clears {
+                        // SAFETY: tasks run one after another, and this comes before all parts of one.
+                        clear(&task.to.0, unsafe { memory.map_mut(&task.to.0) });
                     }
-                    Work::Pool(config) => {
-                        // SAFETY: tasks run one after another, and a layer's two maps lie apart.
-                        let (from, to) =
-                            unsafe { (memory.map(&task.from.0), memory.map_mut(&task.to.0)) };
-                        pool(*config, (from, task.from), (to, task.to), threads);
-                    }
-                }
-            }
+                },
+                |index, part| self.tasks[index].run(memory, part, parts[index]),
+            );
             crate::simd::with(Store {
                 map: &self.output.0,
                 channels: self.output.1,
@@ -168,6 +162,55 @@ impl Program {
                 out,
             });
         });
+    }
+}
+
+impl Task {
+    /// In how many parts `threads` threads share the work.
+    fn parts(&self, threads: usize) -> usize {
+        let operations = match &self.work {
+            Work::Product(product) => product.flops,
+            // A comparison takes about as long as two products' worth of multiplications.
+            Work::Pool(pool) => {
+                let size = self.to.0.size;
+                4 * size.height * size.width * self.to.1.count * pool.kernel * pool.kernel
+            }
+        };
+        match operations {
+            _ if threads < 2 => 1,
+            0..SPLIT => 1,
+            // Small parts even out what threads lose to others; large ones read weights less often.
+            SPLIT..FINE => threads,
+            _ => 2 * threads,
+        }
+    }
+
+    /// Part `part` of `parts`.
+    fn run(&self, memory: Memory, part: usize, parts: usize) {
+        match &self.work {
+            Work::Product(product) => {
+                // A multiple of what stays in registers together.
+                let each = product.places.len().div_ceil(parts).next_multiple_of(8);
+                let Some(places) = product.places.chunks(each).nth(part) else {
+                    return;
+                };
+                crate::simd::with(Multiply {
+                    task: self,
+                    product,
+                    places,
+                    memory,
+                });
+            }
+            Work::Pool(config) => {
+                // SAFETY: a layer's two maps lie apart, and nobody writes to the first meanwhile.
+                let from = unsafe { memory.map(&self.from.0) };
+                let rows = cpu::part(self.to.0.size.height, parts, part);
+                let start = (rows.start + self.to.0.border) * self.to.0.pitch();
+                // SAFETY: parts differ in rows.
+                let to = unsafe { memory.part(&self.to.0, start, rows.len() * self.to.0.pitch()) };
+                pool(*config, (from, self.from), (rows.start, to), self.to);
+            }
+        }
     }
 }
 

@@ -1,9 +1,12 @@
 //! A convolution with its batch normalisation.
 
 use super::{BatchNorm, BatchNormConfig, Conv2d, batch_norm, conv2d_no_bias, fold_batch_norm};
-use crate::{Activation, Conv2dConfig, conv2d_act};
+use crate::conv::Prepared;
+use crate::conv_act::with_prepared;
+use crate::{Activation, Conv2dConfig};
 use candle::{Result, Tensor};
 use candle_nn::{ModuleT, VarBuilder};
+use std::sync::Arc;
 
 /// A convolution without bias and the batch normalisation behind it: one op while training, one
 /// convolution with a bias after [`ConvBn::fold`].
@@ -12,6 +15,8 @@ pub struct ConvBn {
     conv: Conv2d,
     /// None once folded.
     norm: Option<BatchNorm>,
+    /// The weight as products read it; used once folded, when nothing changes it any more.
+    prepared: Arc<Prepared>,
 }
 
 impl ConvBn {
@@ -20,12 +25,17 @@ impl ConvBn {
         Self {
             conv,
             norm: Some(norm),
+            prepared: Arc::default(),
         }
     }
 
     /// A pair that is folded already: a convolution that does the norm's work.
     pub fn folded(conv: Conv2d) -> Self {
-        Self { conv, norm: None }
+        Self {
+            conv,
+            norm: None,
+            prepared: Arc::default(),
+        }
     }
 
     /// The convolution; once folded, the one that does the norm's work too.
@@ -54,10 +64,10 @@ impl ConvBn {
     /// Convolution, norm, `add` (a residual) and activation.
     ///
     /// # Shapes
-    /// As [`conv2d_act`].
+    /// As [`crate::conv2d_act`].
     ///
     /// # Errors
-    /// As [`conv2d_act`] and [`BatchNorm::forward_conv`], and when a folded pair is asked to train.
+    /// As [`crate::conv2d_act`] and [`BatchNorm::forward_conv`], and when a folded pair is asked to train.
     pub fn forward_act(
         &self,
         x: &Tensor,
@@ -69,7 +79,9 @@ impl ConvBn {
             (None, _) if train => candle::bail!("conv_bn: a folded pair cannot be trained"),
             (None, add) => {
                 let conv = &self.conv;
-                conv2d_act(x, conv.weight(), conv.bias(), add, *conv.config(), act)
+                let (weight, bias) = (conv.weight(), conv.bias());
+                let prepared = Some(&*self.prepared);
+                with_prepared((x, weight), bias, add, *conv.config(), act, prepared)
             }
             (Some(norm), None) => norm.forward_conv(&self.conv, x, act, train),
             (Some(norm), Some(add)) => {

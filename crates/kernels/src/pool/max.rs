@@ -140,7 +140,8 @@ fn pad(x: &Tensor, dim: usize, before: usize, after: usize) -> Result<Tensor> {
     Tensor::cat(&parts, dim)
 }
 
-/// From candle's own operations: the shifted and strided copies of the input, one for every tap.
+/// From candle's own operations: the shifted and strided copies of the input, one for every tap. Where a
+/// window holds nothing above minus infinity, its gradient may go to the padding.
 fn composed(x: &Tensor, w: Window) -> Result<Tensor> {
     let ((kh, kw), (sh, sw)) = (w.kernel, w.stride);
     let after = |kernel: usize, out: usize, stride: usize, size: usize, padding: usize| {

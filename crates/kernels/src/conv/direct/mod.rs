@@ -26,6 +26,7 @@ use kernel::{Finish, Outer, Place, Segment, Windows};
 use pulp::Simd;
 use rayon::prelude::*;
 use std::ops::Range;
+use std::sync::OnceLock;
 use window::{Correlation, Units};
 
 /// Columns of a block at most.
@@ -57,9 +58,9 @@ pub(crate) fn fits_input(g: &Geometry) -> bool {
     may(g) && g.in_channels >= LANES
 }
 
-/// Whether the weight gradient does: of a 1 x 1 kernel too, once its sums are many.
+/// Whether the weight gradient does.
 pub(crate) fn fits_weight(g: &Geometry) -> bool {
-    g.groups == 1 && g.batch * g.out_pixels() >= LEAST && g.out_channels >= LANES
+    may(g) && g.out_channels >= LANES
 }
 
 /// How many columns a block has.
@@ -306,13 +307,43 @@ impl Correlate<'_> {
     }
 }
 
+/// Weights of the forward pass in the order that products read them in, kept from call to call: packing
+/// takes as long as the products of a single image of few pixels. It depends on nothing but the weights.
+#[derive(Debug, Default)]
+pub(crate) struct Prepared(OnceLock<Vec<f32>>);
+
 fn correlate(
     work: &Correlation,
     source: &[f32],
     weight: &[f32],
     bias: Option<&[f32]>,
     out: &mut [f32],
+    prepared: Option<&Prepared>,
 ) {
+    let Some(prepared) = prepared else {
+        scratch::with(packed_len(work), |packed: &mut [f32]| {
+            pack(work, weight, packed);
+            multiply(work, source, packed, bias, out);
+        });
+        return;
+    };
+    let packed = prepared.0.get_or_init(|| {
+        let mut packed = vec![0.0; packed_len(work)];
+        pack(work, weight, &mut packed);
+        packed
+    });
+    multiply(work, source, packed, bias, out);
+}
+
+/// The products, with packed weights.
+fn multiply(
+    work: &Correlation,
+    source: &[f32],
+    packed: &[f32],
+    bias: Option<&[f32]>,
+    out: &mut [f32],
+) {
+    assert_eq!(packed.len(), packed_len(work), "weights of another size");
     let units = work.units(PIXELS, FRAME);
     let segments = work.segments();
     let width = block_width(work.target.channels);
@@ -323,27 +354,23 @@ fn correlate(
     let splits = tasks.div_ceil(count).min(blocks);
     let pixels = units.images * units.rows * work.target.width;
     let shared = Shared::new(out);
-    scratch::with(packed_len(work), |packed: &mut [f32]| {
-        pack(work, weight, packed);
-        let packed = &*packed;
-        (0..count * splits).into_par_iter().for_each(|task| {
-            let sums = pixels * width;
-            scratch::with(units.frame + sums, |buffer: &mut [f32]| {
-                scratch::with(pixels, |places: &mut [Place]| {
-                    let (frame, sums) = buffer.split_at_mut(units.frame);
-                    crate::simd::with(Correlate {
-                        work,
-                        segments: &segments,
-                        source,
-                        packed,
-                        bias,
-                        unit: Unit::new(work, &units, task / splits),
-                        blocks: part(blocks, splits, task % splits),
-                        frame,
-                        sums,
-                        places,
-                        out: &shared,
-                    });
+    (0..count * splits).into_par_iter().for_each(|task| {
+        let sums = pixels * width;
+        scratch::with(units.frame + sums, |buffer: &mut [f32]| {
+            scratch::with(pixels, |places: &mut [Place]| {
+                let (frame, sums) = buffer.split_at_mut(units.frame);
+                crate::simd::with(Correlate {
+                    work,
+                    segments: &segments,
+                    source,
+                    packed,
+                    bias,
+                    unit: Unit::new(work, &units, task / splits),
+                    blocks: part(blocks, splits, task % splits),
+                    frame,
+                    sums,
+                    places,
+                    out: &shared,
                 });
             });
         });
@@ -357,13 +384,14 @@ pub(crate) fn forward(
     weight: &[f32],
     bias: Option<&[f32]>,
     out: &mut [f32],
+    prepared: Option<&Prepared>,
 ) {
-    correlate(&Correlation::forward(g), x, weight, bias, out);
+    correlate(&Correlation::forward(g), x, weight, bias, out, prepared);
 }
 
 /// Gradient of the input from the gradient of the output.
 pub(crate) fn input_gradient(g: &Geometry, weight: &[f32], grad: &[f32], out: &mut [f32]) {
-    correlate(&Correlation::adjoint(g), grad, weight, None, out);
+    correlate(&Correlation::adjoint(g), grad, weight, None, out, None);
 }
 
 /// One block of one part of the weight gradient's sums.
