@@ -3,7 +3,11 @@
 //! Where a slope changes sign (PReLU), rounding moves single activations across the corner, and
 //! gradients in f32 differ in the fourth digit, whoever computes them.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests; figures for --nocapture"
+)]
 
 mod common;
 
@@ -20,9 +24,9 @@ use phiz_kernels::ops::{self, Ops};
 
 type Gradients = BTreeMap<String, Vec<f64>>;
 
-/// The gradients of a fixed weighting of the outputs that `forward` gives of images of `shape`.
+/// The gradients of a fixed weighting of the outputs that `forward` gives of the images `x`.
 fn gradients<N>(
-    shape: &[usize],
+    x: &Tensor,
     dtype: DType,
     by: Ops,
     build: impl Fn(VarBuilder) -> Result<N>,
@@ -30,7 +34,8 @@ fn gradients<N>(
 ) -> Gradients {
     let (vb, vars) = filled(dtype);
     let network = build(vb).unwrap();
-    let out = ops::with(by, || forward(&network, &images(shape, dtype))).unwrap();
+    let x = x.to_dtype(dtype).unwrap();
+    let out = ops::with(by, || forward(&network, &x)).unwrap();
     let pattern = uniform("pattern", out.elem_count());
     let pattern = pattern.into_iter().map(|u| u - 0.5).collect();
     let pattern = tensor(pattern, out.dims(), dtype);
@@ -69,12 +74,12 @@ fn distance(a: &Gradients, b: &Gradients) -> (f64, (String, f64)) {
 /// Checks one network; prints what was found.
 fn beside<N>(
     what: &str,
-    shape: &[usize],
+    x: &Tensor,
     bound: f64,
     build: impl Fn(VarBuilder) -> Result<N> + Copy,
     forward: impl Fn(&N, &Tensor) -> Result<Tensor> + Copy,
 ) {
-    let run = |dtype, by| gradients(shape, dtype, by, build, forward);
+    let run = |dtype, by| gradients(x, dtype, by, build, forward);
     let exact = run(DType::F64, Ops::Phiz);
     let same = run(DType::F64, Ops::Candle);
     // What is fixed gets no gradient here; candle's operations give one to every operand.
@@ -97,7 +102,7 @@ fn beside<N>(
 fn expression_network() {
     beside(
         "expression network",
-        &[6, 3, 64, 64],
+        &images(&[6, 3, 64, 64], DType::F64),
         2e-5,
         |vb| ExpressionNet::new(ExpressionNetConfig::default(), vb),
         |net, x| {
@@ -105,6 +110,34 @@ fn expression_network() {
             Tensor::cat(&[out.logits, out.metric_embedding], 1)
         },
     );
+}
+
+/// Photographs have flat areas, where thousands of pixels share one value to the last digit or two. When that
+/// value stands at a corner (of ReLU, between the two largest of a pool) rounding moves them all at
+/// once: the gradient is as far off in f32, by anybody's operations, as in f64 for images that differ by
+/// what f32 rounds.
+#[test]
+fn flat_images_differ_by_what_rounding_moves() {
+    let x = images(&[6, 3, 64, 64], DType::F64);
+    let x = x.maximum(0.5).unwrap();
+    let build = |vb: VarBuilder| ExpressionNet::new(ExpressionNetConfig::default(), vb);
+    let forward = |net: &ExpressionNet, x: &Tensor| {
+        let out = net.forward_t(x, true)?;
+        Tensor::cat(&[out.logits, out.metric_embedding], 1)
+    };
+    let run = |x: &Tensor, dtype, by| gradients(x, dtype, by, build, forward);
+    let exact = run(&x, DType::F64, Ops::Phiz);
+    let (same, _) = distance(&run(&x, DType::F64, Ops::Candle), &exact);
+    let pattern = images(&[6, 3, 64, 64], DType::F64);
+    let moved = (&x + (pattern * 6e-8).unwrap()).unwrap();
+    let (moved, _) = distance(&run(&moved, DType::F64, Ops::Phiz), &exact);
+    let (ours, _) = distance(&run(&x, DType::F32, Ops::Phiz), &exact);
+    let (theirs, _) = distance(&run(&x, DType::F32, Ops::Candle), &exact);
+    println!(
+        "f64 by candle's {same:.1e}, f64 moved {moved:.1e}, f32 {ours:.1e}, candle's {theirs:.1e}"
+    );
+    assert!(same < 1e-9, "{same}");
+    assert!(ours < 1e-2 && theirs < 1e-2, "{ours} {theirs}");
 }
 
 #[test]
@@ -117,9 +150,9 @@ fn iresnet() {
     };
     beside(
         "IResNet-18",
-        &[6, 3, 32, 32],
+        &images(&[6, 3, 32, 32], DType::F64),
         1e-3,
-        |vb| iresnet18(config.clone(), vb),
+        |vb| iresnet18(config, vb),
         |net, x| net.forward_t(x, true),
     );
 }
@@ -135,7 +168,7 @@ fn mobile_face_net() {
     };
     beside(
         "MobileFaceNet",
-        &[6, 3, 32, 32],
+        &images(&[6, 3, 32, 32], DType::F64),
         1e-3,
         |vb| mobilefacenet(config, vb),
         |net, x| net.forward_t(x, true),
