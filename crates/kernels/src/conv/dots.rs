@@ -63,7 +63,8 @@ impl Units {
 /// Gradient of the weight from the gradient of the output.
 pub(crate) fn weight_gradient(g: &Geometry, x: &[f32], grad: &[f32], out: &mut [f32]) {
     let units = Units::new(g);
-    let parts = PARTS.min(units.count);
+    // Each part takes time of its own to clear and to add up.
+    let parts = PARTS.min(units.count.div_ceil(4));
     let len = g.weight_len();
     scratch::with(parts * len * SUM, |sums: &mut [f32]| {
         sums.par_chunks_mut(len * SUM)

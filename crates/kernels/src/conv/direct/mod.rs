@@ -50,7 +50,9 @@ fn may(g: &Geometry) -> bool {
 
 /// Whether the forward pass goes this way.
 pub(crate) fn fits_forward(g: &Geometry) -> bool {
-    may(g) && g.out_channels >= LANES && g.in_channels >= LEAST_CHANNELS
+    // One vector of outputs is not worth turning the input for, unless that is turned by whole vectors.
+    let thin = g.in_channels < LANES && g.out_channels <= LANES;
+    may(g) && g.out_channels >= LANES && g.in_channels >= LEAST_CHANNELS && !thin
 }
 
 /// Whether the input gradient does.
