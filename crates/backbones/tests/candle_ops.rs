@@ -112,10 +112,10 @@ fn expression_network() {
     );
 }
 
-/// Photographs have flat areas, where thousands of pixels share one value to the last digit or two. When that
-/// value stands at a corner (of ReLU, between the two largest of a pool) rounding moves them all at
-/// once: the gradient is as far off in f32, by anybody's operations, as in f64 for images that differ by
-/// what f32 rounds.
+/// Photographs have flat areas, where thousands of pixels share one value. candle adds a whole map up in f32, one
+/// element after the other; of equal elements the roundings do not cancel, and the statistics of its norms
+/// lose three digits. Here sums run in lanes and are finished in f64. This is all that tells a training run
+/// by candle's operations from one by ours.
 #[test]
 fn flat_images_differ_by_what_rounding_moves() {
     let x = images(&[6, 3, 64, 64], DType::F64);
@@ -137,7 +137,8 @@ fn flat_images_differ_by_what_rounding_moves() {
         "f64 by candle's {same:.1e}, f64 moved {moved:.1e}, f32 {ours:.1e}, candle's {theirs:.1e}"
     );
     assert!(same < 1e-9, "{same}");
-    assert!(ours < 1e-2 && theirs < 1e-2, "{ours} {theirs}");
+    assert!(moved < 1e-4 && ours < 1e-4, "{moved} {ours}");
+    assert!(theirs < 5e-2, "{theirs}");
 }
 
 #[test]
