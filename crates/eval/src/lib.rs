@@ -102,6 +102,7 @@ mod roc;
 mod rows;
 mod safetensors_file;
 mod score;
+mod score_index;
 mod screen;
 mod shape3d;
 mod simd;
