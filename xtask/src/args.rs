@@ -210,7 +210,8 @@ pub enum DataCommand {
 pub struct ReproduceArgs {
     /// Table: fer-ablation, fer-ablation-complete, orl-open-set, losses-orl, few-shot; orl-transfer (ten minutes a seed);
     /// release-models (an hour); studies of pre-training, on two cores and a seed: data-size (5 hours), data-quality
-    /// (6), video-redundancy (3); or synth-realism, what networks that know only real faces say of rendered ones
+    /// (6), video-redundancy (3); synth-difficulty, how hard rendered faces are (ten
+    /// minutes); or synth-realism, what networks that know only real faces say of rendered ones
     pub name: String,
     /// Number of seeds for each row, from 0
     #[arg(long, default_value_t = 3)]

@@ -12,7 +12,7 @@ use crate::spec::{nearest, spec_error};
 enum Setting<'a> {
     Size(&'a mut usize),
     Seed(&'a mut u64),
-    Person(&'a mut u32),
+    Number(&'a mut u32),
     Strength(&'a mut f32),
     Flag(&'a mut bool),
     Factor(&'a mut Option<FactorName>),
@@ -30,6 +30,7 @@ fn still(config: &mut SynthConfig) -> Settings<'_> {
         size,
         seed,
         first_identity,
+        first_take,
         identity_strength,
         expression_strength,
         pose,
@@ -67,7 +68,8 @@ fn still(config: &mut SynthConfig) -> Settings<'_> {
         ),
         ("size", Setting::Size(size)),
         ("seed", Setting::Seed(seed)),
-        ("first_identity", Setting::Person(first_identity)),
+        ("first_identity", Setting::Number(first_identity)),
+        ("first_take", Setting::Number(first_take)),
         ("identity_strength", Setting::Strength(identity_strength)),
         (
             "expression_strength",
@@ -106,7 +108,7 @@ impl Setting<'_> {
         match self {
             Self::Size(slot) => parsed(slot, text),
             Self::Seed(slot) => parsed(slot, text),
-            Self::Person(slot) => parsed(slot, text),
+            Self::Number(slot) => parsed(slot, text),
             Self::Strength(slot) => parsed(slot, text),
             Self::Flag(slot) => parsed(slot, text),
             Self::Factor(slot) => text.parse().map(|name| *slot = Some(name)).is_ok(),
@@ -117,7 +119,7 @@ impl Setting<'_> {
         match self {
             Self::Size(value) => value.to_string(),
             Self::Seed(value) => value.to_string(),
-            Self::Person(value) => value.to_string(),
+            Self::Number(value) => value.to_string(),
             Self::Strength(value) => value.to_string(),
             Self::Flag(value) => value.to_string(),
             Self::Factor(value) => value.map_or(String::new(), |name| name.to_string()),
@@ -127,8 +129,9 @@ impl Setting<'_> {
 
 /// Keys of `synth:` that mean nothing in sequences: their pictures are counted by `sequences` and `frames`, and their
 /// labels are right.
-const STILL_ALONE: [&str; 9] = [
+const STILL_ALONE: [&str; 10] = [
     "per_expression",
+    "first_take",
     "expressions_per_identity",
     "imbalance",
     "identity_noise",

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use phiz_synth::{SynthConfig, annotate, head_mesh, render, segment};
+use phiz_synth::{SynthConfig, annotate, factors, render, render_complete};
 
 fn main() -> Result<(), phiz_synth::Error> {
     for size in [24, 48, 64, 112, 224] {
@@ -35,15 +35,15 @@ fn main() -> Result<(), phiz_synth::Error> {
     for size in [64, 224] {
         let config = SynthConfig { size, ..config };
         for threads in [1, 2] {
-            let count = if size < 100 { 400 } else { 80 };
+            let count = if size < 100 { 1000 } else { 160 };
             let start = Instant::now();
             std::thread::scope(|scope| {
                 for thread in 0..threads {
                     scope.spawn(move || {
                         for index in (thread..count).step_by(threads) {
-                            std::hint::black_box(render(&config, index).ok());
-                            std::hint::black_box(head_mesh(&config, index).ok());
-                            std::hint::black_box(segment(&config, index).ok());
+                            let face = factors(&config, index);
+                            let drawn = face.and_then(|f| render_complete(&f, size));
+                            std::hint::black_box(drawn.ok());
                         }
                     });
                 }

@@ -118,7 +118,7 @@ pub struct Annotations {
 }
 
 /// The head as a mesh.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct HeadMesh {
     /// Vertices in the canonical frame; vertex i has the same place on every head ([`triangles`] joins them).
     pub canonical: Vec<[f32; 3]>,
@@ -168,11 +168,16 @@ pub fn head_mesh_of(factors: &Factors) -> Result<HeadMesh, Error> {
     let rig = Rig::new(factors);
     let mut mesh = Mesh::default();
     geometry::head(&rig, &mut mesh);
+    Ok(in_camera(factors, &mesh))
+}
+
+/// The head's mesh in both frames.
+pub(crate) fn in_camera(factors: &Factors, mesh: &Mesh) -> HeadMesh {
     // Pose does not depend on the size of the image.
     let pose = pose(factors, &View::new(&factors.scene, 64));
     let canonical: Vec<_> = mesh.vertices.iter().map(|v| v.at).collect();
     let camera = canonical.iter().map(|&p| pose.to_camera(p)).collect();
-    Ok(HeadMesh { canonical, camera })
+    HeadMesh { canonical, camera }
 }
 
 /// The triangles of every head, three vertices each, counter-clockwise seen from outside.

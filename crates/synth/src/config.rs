@@ -10,9 +10,9 @@ use crate::stream::Stream;
 /// Samples are laid out identity-major, then expression, then take: with e = `expressions_per_identity` (one more with
 /// `contempt`), `index = (identity * e + i) * per_expression + take`, and i counts the expressions this person shows
 /// in the order of [`ALL_EXPRESSIONS`](crate::ALL_EXPRESSIONS); [`Flaws::imbalance`] leaves takes out. What a sample looks like depends on `seed` and on its own identity number
-/// (`first_identity + identity`), expression and take, not on `identities`, `per_expression` or
+/// (`first_identity + identity`), expression and take (`first_take + take`), not on `identities`, `per_expression` or
 /// `expressions_per_identity`: a larger set contains the smaller one, and two sets whose ranges of identities do not
-/// overlap share nobody.
+/// overlap share nobody, and two whose ranges of takes do not overlap share no image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SynthConfig {
     /// Number of people. Default 60.
@@ -33,6 +33,9 @@ pub struct SynthConfig {
     pub seed: u64,
     /// Number of the first person, so that a test set can have other people than a training set. Default 0.
     pub first_identity: u32,
+    /// Number of the first take, so that a test set can show the same people in other images than a training set;
+    /// `first_take + per_expression` at most 16777216. Default 0.
+    pub first_take: u32,
     /// How far people differ from the mean face and in their style of expression: 0 one person, 1 as in the
     /// model, at most 2. Default 1.
     pub identity_strength: f32,
@@ -86,6 +89,7 @@ impl Default for SynthConfig {
             mixture: 0.0,
             seed: 0,
             first_identity: 0,
+            first_take: 0,
             identity_strength: 1.0,
             expression_strength: 1.0,
             pose: 1.0,
@@ -118,7 +122,7 @@ pub struct Place {
     pub person: u32,
     /// Expression, an index into [`ALL_EXPRESSIONS`](crate::ALL_EXPRESSIONS).
     pub expression: u32,
-    /// Which image of this person and expression, from 0.
+    /// Which image of this person and expression, from `first_take`.
     pub take: u32,
 }
 
@@ -178,6 +182,13 @@ impl SynthConfig {
                 "per_expression",
                 self.per_expression as f64,
                 "1 to 16777216",
+            ));
+        }
+        if self.first_take as usize > MAX_TAKES - self.per_expression {
+            return Err(Error::range(
+                "first_take",
+                f64::from(self.first_take),
+                "at most 16777216 - per_expression",
             ));
         }
         if !(1..=EXPRESSIONS.len()).contains(&self.expressions_per_identity) {
@@ -279,7 +290,7 @@ impl SynthConfig {
             identity,
             person,
             expression: self.shown(person, i),
-            take: take as u32,
+            take: self.first_take + take as u32,
         })
     }
 

@@ -182,14 +182,14 @@ impl Flaws {
 
 /// The take that a sample is a copy of: itself in most cases.
 pub(crate) fn source(config: &SynthConfig, place: Place) -> u32 {
-    let mut take = place.take;
-    while take > 0 && config.flaws.duplicates > 0.0 {
+    let (mut take, first) = (place.take, config.first_take);
+    while take > first && config.flaws.duplicates > 0.0 {
         let mut stream = Stream::new(config.seed, "duplicate", number(Place { take, ..place }));
         let (copied, which) = (stream.chance(config.flaws.duplicates), stream.uniform());
         if !copied {
             break;
         }
-        take = ((which * take as f32) as u32).min(take - 1);
+        take = first + ((which * (take - first) as f32) as u32).min(take - first - 1);
     }
     take
 }

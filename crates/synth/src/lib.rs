@@ -29,7 +29,9 @@
 //! soft parts and asymmetry on top. *Mesh* ([`HeadMesh`]): 3904 vertices of one topology, tied to the landmarks, so
 //! that a vertex is the same place of every face; ears, neck, shoulders, hair and glasses are further meshes.
 //! *Drawing*: meshes go through a perspective camera into a depth buffer with 2 x 2 samples a pixel; eyes, brows,
-//! lips, teeth and folds are painted as smooth curves in the face's frontal chart, so they turn with the head; skin is
+//! lips, teeth and folds are painted as smooth curves in the face's frontal chart, so they turn with the head (eyeballs are no
+//! meshes of their own: iris and pupil lie where the ball behind the lids would show them from the front, which is what the
+//! labels of gaze say; seen from the side a ball would move them by less than half a pixel at 64 pixels); skin is
 //! lit by a lamp that bleeds red into the shadow and casts shadows (a depth map from the lamp), and by light from all
 //! sides; then blur, a shoulder as of film, gamma 2 and noise. *Labels* ([`Annotations`]) come from the same curves and surface, and need no drawing.
 //!
@@ -63,8 +65,9 @@
 //! # The same bytes everywhere
 //!
 //! All randomness is counter based (ChaCha8, one stream for each person and each sample). Only operations that IEEE
-//! 754 fixes reach a pixel: sine is a polynomial of our own, powers are products and square roots, gamma is 2. A test
-//! pins checksums. Buffers are reused within a thread but rewritten for each face.
+//! 754 fixes reach a pixel: sine is a polynomial of our own, powers are products and square roots, gamma is 2. Tests
+//! pin checksums; what holds for x86-64 with and without AVX holds for aarch64 by the same rule (no fused multiply-add is
+//! asked for), where it was not run. Buffers are reused within a thread but rewritten for each face.
 
 mod actions;
 mod affect;
@@ -126,7 +129,7 @@ pub use landmarks::{LANDMARKS, MIRROR};
 pub use looks::{DISGUISES, Disguise, LIGHTS, MAKEUP, Makeup, States, Surround};
 pub use parts::{PARTS, segment, segment_factors};
 pub use person::{Colours, Shape};
-pub use render::{Rendered, render, render_factors};
+pub use render::{Complete, Rendered, render, render_complete, render_factors};
 pub use scene::Scene;
 pub use sheet::{SHEET_COLUMNS, SheetRow, sheet, sheet_rows};
 pub use surroundings::{OCCLUSIONS, Occluder, Recording, Skin, Texture};

@@ -60,22 +60,34 @@ pub fn segment_factors(factors: &Factors, size: usize) -> Result<Image, Error> {
     stage::meshes(factors, &rig, &mut mesh, |mesh, act| {
         buffer.draw(mesh, act.material, &camera, 1, act.both_sides, 0.0);
     });
+    label(factors, &rig, &camera, &buffer, &mut mesh)
+}
+
+/// The label image of what lies in a buffer of one sample a pixel; `mesh` is scratch.
+pub(crate) fn label(
+    factors: &Factors,
+    rig: &Rig,
+    camera: &Camera,
+    buffer: &Buffer,
+    mesh: &mut Mesh,
+) -> Result<Image, Error> {
+    let size = buffer.side;
     let middle = camera.project([0.0, rig.head.ear_y, -0.1])[0];
     let mut pixels: Vec<u8> = buffer
         .samples
         .iter()
         .enumerate()
-        .map(|(at, sample)| part(&rig, sample, ((at % size) as f32) > middle))
+        .map(|(at, sample)| part(rig, sample, ((at % size) as f32) > middle))
         .collect();
     if factors.scene.glasses >= 0.5 || factors.disguise.sunglasses >= 0.5 {
         let mut lens = Buffer::default();
-        glasses::sheet(&rig, &mut mesh);
+        glasses::sheet(rig, mesh);
         lens.reset(size);
-        lens.draw(&mesh, Material::Head, &camera, 1, true, 0.06);
+        lens.draw(mesh, Material::Head, camera, 1, true, 0.06);
         let px = 1.25 * camera.pixel();
         for ((pixel, glass), sample) in pixels.iter_mut().zip(&lens.samples).zip(&buffer.samples) {
             if glass.material != Material::None && glass.depth > sample.depth {
-                let (_, alpha) = glasses::frame(&rig, factors, glass.x, glass.y, px);
+                let (_, alpha) = glasses::frame(rig, factors, glass.x, glass.y, px);
                 // Frames cover wholly, clear lenses a little.
                 if alpha > 0.04 {
                     *pixel = 15;

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use crate::annotate::{self, Annotations};
+use crate::annotate::{self, Annotations, HeadMesh};
 use crate::config::{SynthConfig, check_size};
 use crate::develop::develop;
 use crate::draw::factors;
@@ -14,6 +14,7 @@ use crate::image::Image;
 use crate::light::Light;
 use crate::math::mix3;
 use crate::occluder::Occluding;
+use crate::parts;
 use crate::raster::{Buffer, Camera};
 use crate::rig::Rig;
 use crate::shade::Scenery;
@@ -55,7 +56,7 @@ pub fn render_factors(factors: &Factors, size: usize) -> Result<Rendered, Error>
     let rig = Rig::new(factors);
     let camera = Camera::new(&factors.scene, size);
     let pixels = SCRATCH.with_borrow_mut(|scratch| {
-        let linear = scratch.light(factors, &rig, &camera, size);
+        let linear = scratch.light(factors, &rig, &camera, size, |_, _| ());
         develop(factors, linear, size)
     });
     let annotations = annotate::labels(factors, &rig, &camera, size);
@@ -67,11 +68,61 @@ pub fn render_factors(factors: &Factors, size: usize) -> Result<Rendered, Error>
     })
 }
 
+/// A rendered face with every label there is, those that need drawing as well.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Complete {
+    /// The picture and the labels beside it.
+    pub rendered: Rendered,
+    /// The head's mesh, as [`crate::head_mesh_of`] gives it.
+    pub mesh: HeadMesh,
+    /// Which of the [`crate::PARTS`] each pixel shows, as [`crate::segment_factors`] gives it.
+    pub parts: Image,
+}
+
+/// Draws a face and its label image in one go: what [`render_factors`], [`crate::head_mesh_of`] and
+/// [`crate::segment_factors`] give, to the bit, for less work than the three.
+///
+/// # Errors
+/// When the size is not 24 to 1024, or a factor is not finite.
+pub fn render_complete(factors: &Factors, size: usize) -> Result<Complete, Error> {
+    check_size(size)?;
+    factors.check()?;
+    let rig = Rig::new(factors);
+    let camera = Camera::new(&factors.scene, size);
+    SCRATCH.with_borrow_mut(|scratch| {
+        let mut plain = std::mem::take(&mut scratch.plain);
+        plain.reset(size);
+        let mut head = None;
+        let linear = scratch.light(factors, &rig, &camera, size, |mesh, act| {
+            if act.material == Material::Head {
+                head = Some(annotate::in_camera(factors, mesh));
+            }
+            plain.draw(mesh, act.material, &camera, 1, act.both_sides, 0.0);
+        });
+        let pixels = develop(factors, linear, size);
+        let parts = parts::label(factors, &rig, &camera, &plain, &mut scratch.mesh);
+        scratch.plain = plain;
+        let annotations = annotate::labels(factors, &rig, &camera, size);
+        Ok(Complete {
+            rendered: Rendered {
+                image: Image::new(size, size, 3, pixels)?,
+                landmarks: annotations.five,
+                annotations,
+                factors: *factors,
+            },
+            mesh: head.unwrap_or_default(),
+            parts: parts?,
+        })
+    })
+}
+
 /// Buffers kept between faces: they are rewritten for each, so that they save time and carry nothing over.
 #[derive(Default)]
 struct Scratch {
     buffer: Buffer,
     lens: Buffer,
+    /// One sample a pixel, for the label image.
+    plain: Buffer,
     mesh: Mesh,
     shadow: Shadow,
     light: Vec<f32>,
@@ -82,8 +133,15 @@ thread_local! {
 }
 
 impl Scratch {
-    /// Linear light, three values a pixel.
-    fn light(&mut self, f: &Factors, rig: &Rig, camera: &Camera, size: usize) -> &mut Vec<f32> {
+    /// Linear light, three values a pixel; `also` sees every mesh.
+    fn light(
+        &mut self,
+        f: &Factors,
+        rig: &Rig,
+        camera: &Camera,
+        size: usize,
+        mut also: impl FnMut(&Mesh, stage::Act),
+    ) -> &mut Vec<f32> {
         let per_pixel = if size < 48 { 3 } else { 2 };
         let side = size * per_pixel;
         let Self {
@@ -92,11 +150,13 @@ impl Scratch {
             mesh,
             shadow,
             light,
+            plain: _,
         } = self;
         let lamp = Light::new(f);
         buffer.reset(side);
         shadow.reset(lamp.direction);
         stage::meshes(f, rig, mesh, |mesh, act| {
+            also(mesh, act);
             buffer.draw(mesh, act.material, camera, per_pixel, act.both_sides, 0.0);
             if !matches!(
                 act.material,

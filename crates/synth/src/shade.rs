@@ -10,6 +10,7 @@ use crate::palette::Palette;
 use crate::raster::{Camera, Sample};
 use crate::rig::Rig;
 use crate::shadow::Shadow;
+use crate::skin::Mole;
 use crate::surroundings::Skin;
 
 /// Everything needed to shade one face.
@@ -19,6 +20,7 @@ pub(crate) struct Scenery<'a> {
     pub light: Light,
     pub worn: Disguise,
     pub complexion: Skin,
+    pub moles: [Mole; 4],
     /// Width of a sample in face units.
     pub px: f32,
     camera: Camera,
@@ -38,13 +40,15 @@ impl<'a> Scenery<'a> {
         shadow: &'a Shadow,
         (size, per_pixel): (usize, usize),
     ) -> Self {
+        let px = 1.25 * camera.pixel() / per_pixel as f32;
         Self {
             rig,
+            moles: Mole::all(&f.skin, px),
             worn: f.disguise,
             complexion: f.skin,
             palette: Palette::new(f),
             light,
-            px: 1.25 * camera.pixel() / per_pixel as f32,
+            px,
             camera: *camera,
             shadow,
             backdrop: Backdrop::new(f),

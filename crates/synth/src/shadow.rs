@@ -110,12 +110,12 @@ impl Shadow {
         let weights = |t: f32| [0.5 * (1.0 - t), 0.5, 0.5 * t];
         let near = z + BIAS;
         let mut lit = 0.0;
+        let across = weights(tx);
         for (j, wy) in weights(ty).into_iter().enumerate() {
             let base = (row + j) * SIDE + column;
-            for (i, wx) in weights(tx).into_iter().enumerate() {
-                if self.depth[base + i] <= near {
-                    lit += wx * wy;
-                }
+            // Within the map by the edges above.
+            for (wx, &depth) in across.into_iter().zip(&self.depth[base..base + 3]) {
+                lit += if depth <= near { wx * wy } else { 0.0 };
             }
         }
         lit

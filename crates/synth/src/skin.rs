@@ -5,7 +5,39 @@ use crate::math::{V3, cell, clamp01, hill2, line, mix, mix3, mul3, noise1, noise
 use crate::paint::{self, Surface};
 use crate::raster::Sample;
 use crate::shade::Scenery;
+use crate::surroundings::Skin;
 use crate::wear;
+
+/// A mole: place on the chart, radius, how much of it there is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Mole {
+    x: f32,
+    y: f32,
+    radius: f32,
+    size: f32,
+}
+
+impl Mole {
+    /// The moles of a face, for samples of width `px`; those that are not there have size 0.
+    pub(crate) fn all(c: &Skin, px: f32) -> [Self; 4] {
+        std::array::from_fn(|k| {
+            let size = clamp01(c.moles - k as f32);
+            if size <= 0.0 {
+                return Self::default();
+            }
+            let seat = |n: f32| noise1(1000.0 * c.skin_pattern + 13.7 * n + 5.1 * k as f32);
+            // On cheeks, jaw and temples, clear of eyes, nose and mouth.
+            let side = if seat(4.0) < 0.5 { -1.0 } else { 1.0 };
+            let r = 0.014 + 0.012 * seat(3.0) + 0.4 * px;
+            Self {
+                x: side * (0.30 + 0.30 * seat(1.0)),
+                y: 0.02 - 0.62 * seat(2.0),
+                radius: 1.6 * r,
+                size,
+            }
+        })
+    }
+}
 
 impl Scenery<'_> {
     pub(crate) fn ear(&self, sample: &Sample, n: V3, lit: f32) -> V3 {
@@ -199,16 +231,10 @@ impl Scenery<'_> {
                 s.colour = mix3(s.colour, p.spot, clamp01(amount));
             }
         }
-        for k in 0..4 {
-            let size = clamp01(c.moles - k as f32);
-            if size > 0.0 {
-                let seat = |n: f32| noise1(1000.0 * c.skin_pattern + 13.7 * n + 5.1 * k as f32);
-                // On cheeks, jaw and temples, clear of eyes, nose and mouth.
-                let side = if seat(4.0) < 0.5 { -1.0 } else { 1.0 };
-                let (mx, my) = (side * (0.30 + 0.30 * seat(1.0)), 0.02 - 0.62 * seat(2.0));
-                let r = 0.014 + 0.012 * seat(3.0) + 0.4 * self.px;
-                let mole = hill2(x - mx, y - my, 1.6 * r, 1.6 * r);
-                s.colour = mix3(s.colour, scale3(p.spot, 0.55), clamp01(size * mole * bare));
+        for mole in &self.moles {
+            let amount = mole.size * hill2(x - mole.x, y - mole.y, mole.radius, mole.radius) * bare;
+            if amount > 0.0 {
+                s.colour = mix3(s.colour, scale3(p.spot, 0.55), clamp01(amount));
             }
         }
         if c.stubble > 0.0 {

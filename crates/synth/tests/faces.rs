@@ -1,7 +1,7 @@
 //! What is promised of rendered faces: the same bytes everywhere, changes where they belong, true labels.
 
 use phiz_synth::{
-    Actions, DISGUISES, EXPRESSIONS, ErrorKind, Factors, Image, LIGHTS, MAKEUP, OCCLUSIONS,
+    Actions, DISGUISES, EXPRESSIONS, ErrorKind, Factors, Flaws, Image, LIGHTS, MAKEUP, OCCLUSIONS,
     SynthConfig, factors, grid, render, render_factors, textbook,
 };
 
@@ -98,6 +98,40 @@ fn bytes_do_not_depend_on_threads_or_history() {
     for (i, face) in backward {
         assert!(face == forward[i], "sample {i}");
     }
+}
+
+#[test]
+fn later_takes_are_other_images_of_the_same_people() {
+    let whole = SynthConfig {
+        per_expression: 5,
+        ..SynthConfig::default()
+    };
+    let later = SynthConfig {
+        per_expression: 2,
+        first_take: 3,
+        ..whole
+    };
+    for (person, expression, take) in [(0, 0, 0), (3, 2, 1), (9, 6, 1)] {
+        let at = |c: &SynthConfig, take| (person * 7 + expression) * c.per_expression + take;
+        let a = factors(&whole, at(&whole, 3 + take)).unwrap();
+        assert_eq!(a, factors(&later, at(&later, take)).unwrap());
+        assert_eq!(a.take as usize, 3 + take);
+    }
+    // A copy is of a take of the same set.
+    let copied = SynthConfig {
+        per_expression: 6,
+        first_take: 40,
+        flaws: Flaws {
+            duplicates: 0.9,
+            ..Flaws::default()
+        },
+        ..whole
+    };
+    let sources: Vec<u32> = (0..200)
+        .map(|i| factors(&copied, i).unwrap().copy_of)
+        .collect();
+    assert!(sources.iter().all(|take| (40..46).contains(take)));
+    assert!(sources.iter().filter(|&&take| take == 40).count() > 60);
 }
 
 #[test]
@@ -556,6 +590,13 @@ fn bad_input_is_refused_in_one_line() {
                 ..good
             },
             "identities",
+        ),
+        (
+            SynthConfig {
+                first_take: u32::MAX,
+                ..good
+            },
+            "first_take",
         ),
         (
             SynthConfig {

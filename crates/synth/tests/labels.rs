@@ -2,8 +2,8 @@
 
 use phiz_synth::{
     ALL_EXPRESSIONS, Actions, Factors, MIRROR, SynthConfig, affect, annotate, annotate_factors,
-    factors, head_mesh, head_mesh_of, landmark_vertices, render, render_factors, textbook,
-    triangles,
+    factors, head_mesh, head_mesh_of, landmark_vertices, render, render_complete, render_factors,
+    segment_factors, textbook, triangles,
 };
 
 #[test]
@@ -406,5 +406,25 @@ fn the_gaze_turns_with_eyes_and_head() {
     for (ball, pupil) in labels.eyeballs.iter().zip(labels.five) {
         let [u, v] = labels.camera.project(labels.pose.to_camera(*ball));
         assert!((u - pupil[0]).abs() < 0.6 && (v - pupil[1]).abs() < 0.6);
+    }
+}
+
+#[test]
+fn all_labels_at_once_are_those_one_by_one() {
+    let config = SynthConfig {
+        identities: 6,
+        per_expression: 1,
+        glasses: 0.3,
+        disguise: 0.6,
+        occlusion: 0.3,
+        size: 48,
+        ..SynthConfig::default()
+    };
+    for index in 0..config.len() {
+        let face = factors(&config, index).unwrap();
+        let whole = render_complete(&face, 48).unwrap();
+        assert!(whole.rendered == render_factors(&face, 48).unwrap());
+        assert!(whole.mesh == head_mesh_of(&face).unwrap());
+        assert!(whole.parts == segment_factors(&face, 48).unwrap());
     }
 }

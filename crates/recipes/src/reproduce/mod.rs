@@ -21,6 +21,7 @@ use crate::source::{Source, open_source};
 use crate::task::{FEW_SHOT, few_shot};
 use crate::{Error, Result};
 
+mod difficulty;
 mod settle;
 mod table;
 mod tables;
@@ -76,6 +77,9 @@ pub fn reproduce(
     if crate::study::TABLE_NAMES.contains(&wanted.name.as_str()) {
         return crate::study::reproduce(wanted, stop, watch);
     }
+    if wanted.name == difficulty::NAME {
+        return difficulty::difficulty(wanted, stop, watch);
+    }
     let plan = TABLES
         .iter()
         .find(|table| table.name == wanted.name)
@@ -89,6 +93,7 @@ pub fn reproduce(
                 .map(|table| table.name)
                 .chain(others)
                 .chain(FEW_SHOT.iter().map(|plan| plan.name))
+                .chain([difficulty::NAME])
                 .collect();
             Error::config(format!(
                 "unknown table `{}`; there are: {}",
