@@ -92,7 +92,7 @@ impl Outcome {
 }
 
 /// A loss over the rows of a matrix.
-pub(crate) trait MatrixLoss {
+pub(crate) trait MatrixLoss: Sync {
     fn run<T: Real>(&self, matrix: &mut Matrix<T>) -> Result<Outcome>;
 }
 
@@ -441,21 +441,24 @@ pub(crate) fn evaluate(
         other => bail!("embeddings must be f16, bf16, f32 or f64, got {other:?}"),
     };
     for_real!(dtype, T => {
-        let mut matrix = build::<T>(batch, measure, reading, want)?;
-        let outcome = loss.run(&mut matrix)?;
+        // Once into the pool for all passes: each entry from outside wakes a thread and waits for it.
+        let (value, grads, parameter_grads) = rayon::scope(|_| {
+            let mut matrix = build::<T>(batch, measure, reading, want)?;
+            let outcome = loss.run(&mut matrix)?;
+            let (dx, dy) = if want { matrix.gradients(outcome.scale) } else { Default::default() };
+            Ok::<_, candle::Error>((outcome.value, std::iter::once(dx).chain(dy), outcome.parameters))
+        })?;
         if !want {
-            return Tensor::new(outcome.value, &Device::Cpu)?.to_dtype(dtype)?.to_device(inputs[0].device());
+            return Tensor::new(value, &Device::Cpu)?.to_dtype(dtype)?.to_device(inputs[0].device());
         }
-        let (dx, dy) = matrix.gradients(outcome.scale);
-        let grads = std::iter::once(dx).chain(dy);
         let mut terms = Vec::new();
         for (input, grad) in inputs.iter().zip(grads) {
             terms.push((*input, Tensor::from_vec(grad, input.shape(), &Device::Cpu)?));
         }
-        for (parameter, grad) in parameters.iter().zip(outcome.parameters) {
+        for (parameter, grad) in parameters.iter().zip(parameter_grads) {
             terms.push((*parameter, Tensor::from_vec(grad, parameter.shape(), &Device::Cpu)?));
         }
-        link(outcome.value, dtype, &terms)
+        link(value, dtype, &terms)
     })
 }
 

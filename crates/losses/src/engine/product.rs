@@ -50,6 +50,12 @@ pub(crate) fn product<T: Real>(
     if m == 0 || n == 0 {
         return;
     }
+    if k == 0 {
+        if !accumulate {
+            out[..m * n].fill(T::ZERO);
+        }
+        return;
+    }
     // SAFETY: every element addressed lies inside its slice by the assertion above, and `out` is borrowed uniquely.
     unsafe {
         gemm::gemm(

@@ -1,6 +1,8 @@
 //! The two element types of the host engine, with the functions the row kernels need.
 
+use std::cell::Cell;
 use std::ops::Neg;
+use std::thread::LocalKey;
 
 use candle::WithDType;
 
@@ -10,6 +12,8 @@ pub(crate) trait Real: WithDType + Default + Neg<Output = Self> {
     const ONE: Self;
     const NEG_INFINITY: Self;
     const INFINITY: Self;
+    /// A buffer of this thread's last matrix, for the next one.
+    fn spare() -> &'static LocalKey<Cell<Vec<Self>>>;
     fn sqrt(self) -> Self;
     fn abs(self) -> Self;
     fn ln(self) -> Self;
@@ -32,6 +36,12 @@ macro_rules! common {
         const ONE: Self = 1.0;
         const NEG_INFINITY: Self = <$t>::NEG_INFINITY;
         const INFINITY: Self = <$t>::INFINITY;
+        fn spare() -> &'static LocalKey<Cell<Vec<Self>>> {
+            thread_local! {
+                static SPARE: Cell<Vec<$t>> = const { Cell::new(Vec::new()) };
+            }
+            &SPARE
+        }
         #[inline(always)]
         fn sqrt(self) -> Self {
             <$t>::sqrt(self)

@@ -53,6 +53,26 @@ pub(crate) fn fold_sum<T: Real>(x: &[T], f: impl Fn(T) -> T) -> T {
     tree(acc, |a, b| a + b)
 }
 
+/// Both sums of what `f` gives, for loops that already run inside [`run`].
+#[inline(always)]
+pub(crate) fn fold_sums<T: Real>(x: &[T], f: impl Fn(T) -> (T, T)) -> (T, T) {
+    let (mut first, mut second) = ([T::ZERO; LANES], [T::ZERO; LANES]);
+    let (whole, rest) = x.as_chunks::<LANES>();
+    for chunk in whole {
+        for l in 0..LANES {
+            let (a, b) = f(chunk[l]);
+            first[l] += a;
+            second[l] += b;
+        }
+    }
+    for ((first, second), &v) in first.iter_mut().zip(&mut second).zip(rest) {
+        let (a, b) = f(v);
+        *first += a;
+        *second += b;
+    }
+    (tree(first, |a, b| a + b), tree(second, |a, b| a + b))
+}
+
 /// Replaces each `x_i` and adds up what `f` returns beside it.
 #[inline(always)]
 pub(crate) fn map_sum<T: Real>(x: &mut [T], f: impl Fn(T) -> (T, T)) -> T {

@@ -123,19 +123,15 @@ pub(super) fn hinge_part<T: Real>(x: &[T], (a, b): (T, T), plan: &Plan) -> Part 
         let (sum, above) = simd::run(
             #[inline(always)]
             || {
-                let sum = simd::fold_sum(
-                    x,
-                    #[inline(always)]
-                    |v| (a * v + b).larger(T::ZERO),
-                );
-                let above = simd::fold_sum(
+                simd::fold_sums(
                     x,
                     #[inline(always)]
                     |v| {
-                        if a * v + b > T::ZERO { T::ONE } else { T::ZERO }
+                        let z = a * v + b;
+                        let above = if z > T::ZERO { T::ONE } else { T::ZERO };
+                        (z.larger(T::ZERO), above)
                     },
-                );
-                (sum, above)
+                )
             },
         );
         let total = x.len() as f64;

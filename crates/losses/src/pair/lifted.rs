@@ -1,6 +1,6 @@
 //! The lifted structure loss and its generalised form.
 
-use std::cell::RefCell;
+use std::sync::OnceLock;
 
 use candle::{Result, Tensor, bail};
 
@@ -61,11 +61,11 @@ impl MetricLoss for LiftedStructure {
             // The sums of the references' negatives, from the matrix the other way round.
             let sums = Sums {
                 config: self,
-                found: RefCell::new(Vec::new()),
+                found: OnceLock::new(),
             };
             let flipped = batch.transposed()?;
             evaluate(&flipped, &self.measure, Reading::Pairs, &sums, &[])?;
-            run.columns = Some(sums.found.into_inner());
+            run.columns = sums.found.into_inner();
         }
         evaluate(batch, &self.measure, Reading::Pairs, &run, &[])
     }
@@ -81,7 +81,7 @@ impl LiftedStructure {
 /// Finds the sums of all rows, by the caller's row.
 struct Sums<'a> {
     config: &'a LiftedStructure,
-    found: RefCell<Vec<f64>>,
+    found: OnceLock<Vec<f64>>,
 }
 
 impl MatrixLoss for Sums<'_> {
@@ -91,7 +91,8 @@ impl MatrixLoss for Sums<'_> {
         for (row, sum) in matrix.scan(Whom::Others, |row| (row.anchor, self.config.sum(row, s))) {
             found[row] = sum;
         }
-        *self.found.borrow_mut() = found;
+        // A loss runs once.
+        let _ = self.found.set(found);
         Ok(Outcome::new((0.0, 0.0)))
     }
 }

@@ -1,6 +1,6 @@
 //! The dynamic soft margin loss.
 
-use std::cell::RefCell;
+use std::sync::OnceLock;
 
 use candle::{Result, Tensor, bail};
 
@@ -88,7 +88,7 @@ impl DynamicSoftMargin {
     pub fn forward(&mut self, batch: &Batch) -> Result<Tensor> {
         let run = Run {
             state: self,
-            moved: RefCell::new(None),
+            moved: OnceLock::new(),
         };
         let loss = evaluate(batch, &Measure::L2, Reading::Triplets, &run, &[])?;
         if let Some(histogram) = run.moved.into_inner() {
@@ -100,7 +100,7 @@ impl DynamicSoftMargin {
 
 struct Run<'a> {
     state: &'a DynamicSoftMargin,
-    moved: RefCell<Option<Vec<f64>>>,
+    moved: OnceLock<Vec<f64>>,
 }
 
 impl DynamicSoftMargin {
@@ -183,7 +183,8 @@ impl MatrixLoss for Run<'_> {
             row.neg.copy_from_slice(&grads.1);
             sum
         });
-        *self.moved.borrow_mut() = Some(moved);
+        // A loss runs once.
+        let _ = self.moved.set(moved);
         let value = simd::sum(&sums) / count;
         Ok(Outcome::new((value, 1.0 / count)))
     }
