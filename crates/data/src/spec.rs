@@ -415,6 +415,10 @@ mod tests {
         );
         assert!(error("synth:sise=3").ends_with("nearest is \"size\""));
         assert_eq!(
+            error("synth:size=32,seed=1,size=64"),
+            "synth: size is given twice, expected once"
+        );
+        assert_eq!(
             error("synth:size"),
             "synth: expected key=value, found \"size\""
         );

@@ -1,5 +1,6 @@
 //! `synth:key=value,...` and `synth-video:key=value,...`: the settings of the renderer as text.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use phiz_synth::{FactorName, Flaws, SynthConfig, VideoConfig};
@@ -209,6 +210,7 @@ fn checked(source: &str, found: std::result::Result<(), phiz_synth::Error>) -> R
 
 fn read<C: Default>(source: &str, text: &str, settings: fn(&mut C) -> Settings<'_>) -> Result<C> {
     let mut config = C::default();
+    let mut given = BTreeSet::new();
     for pair in text
         .split(',')
         .map(str::trim)
@@ -222,6 +224,11 @@ fn read<C: Default>(source: &str, text: &str, settings: fn(&mut C) -> Settings<'
                 "{source}: expected key=value, found {pair:?}"
             )));
         };
+        if !given.insert(key) {
+            return Err(spec_error(format!(
+                "{source}: {key} is given twice, expected once"
+            )));
+        }
         let Some((_, setting)) = settings(&mut config)
             .into_iter()
             .find(|(name, _)| *name == key)
