@@ -11,10 +11,12 @@
 //! Touvron et al., "Training data-efficient image transformers" (ICML 2021); names: timm
 //! `models/vision_transformer.py`.
 
-use candle::{D, Module, Result, Tensor};
+use candle::{Module, Result, Tensor};
 use candle_nn::{Init, ModuleT, VarBuilder};
-use phiz_kernels::layers::{Conv2d, LayerNorm, Linear, layer_norm};
-use phiz_kernels::safe::softmax_last_dim;
+use phiz_kernels::layers::{
+    Conv2d, LayerNorm, Linear, TransformerBlock, TransformerBlockConfig, layer_norm,
+    linear_zero_bias, transformer_block,
+};
 use phiz_kernels::{Conv2dConfig, layers};
 
 use crate::cost::Cost;
@@ -73,77 +75,6 @@ impl VisionTransformerConfig {
     }
 }
 
-#[derive(Debug, Clone)]
-struct Block {
-    norm1: LayerNorm,
-    qkv: Linear,
-    proj: Linear,
-    norm2: LayerNorm,
-    fc1: Linear,
-    fc2: Linear,
-    heads: usize,
-}
-
-fn affine(from: usize, to: usize, vb: &VarBuilder) -> Result<Linear> {
-    let weight = vb.get_with_hints((to, from), "weight", INIT)?;
-    let bias = vb.get_with_hints(to, "bias", Init::Const(0.))?;
-    Ok(Linear::new(weight, Some(bias)))
-}
-
-/// x Phi(x) by the error function, composed: the gradient of candle's own op is good to six digits only.
-fn gelu(x: &Tensor) -> Result<Tensor> {
-    let cumulative = ((x * std::f64::consts::FRAC_1_SQRT_2)?.erf()? + 1.)?;
-    (x * (cumulative * 0.5)?)?.contiguous()
-}
-
-impl Block {
-    fn new(config: &VisionTransformerConfig, vb: &VarBuilder) -> Result<Self> {
-        let dim = config.dim;
-        let hidden = dim * config.mlp_ratio;
-        Ok(Self {
-            norm1: layer_norm(dim, 1e-6, vb.pp("norm1"))?,
-            qkv: affine(dim, 3 * dim, &vb.pp("attn").pp("qkv"))?,
-            proj: affine(dim, dim, &vb.pp("attn").pp("proj"))?,
-            norm2: layer_norm(dim, 1e-6, vb.pp("norm2"))?,
-            fc1: affine(dim, hidden, &vb.pp("mlp").pp("fc1"))?,
-            fc2: affine(hidden, dim, &vb.pp("mlp").pp("fc2"))?,
-            heads: config.heads,
-        })
-    }
-
-    /// One forward pass through `linear` for every token of `x` (B, T, D).
-    fn each(linear: &Linear, x: &Tensor) -> Result<Tensor> {
-        let (b, t, d) = x.dims3()?;
-        let y = linear.forward(&x.contiguous()?.reshape((b * t, d))?)?;
-        let width = y.dim(1)?;
-        y.reshape((b, t, width))
-    }
-
-    fn attention(&self, x: &Tensor) -> Result<Tensor> {
-        let (b, t, d) = x.dims3()?;
-        let width = d / self.heads;
-        let qkv = Self::each(&self.qkv, x)?
-            .reshape((b, t, 3, self.heads, width))?
-            .permute((2, 0, 3, 1, 4))?;
-        let part = |i: usize| qkv.get(i)?.contiguous();
-        let (q, k, v) = (part(0)?, part(1)?, part(2)?);
-        let scores =
-            (q.matmul(&k.transpose(D::Minus2, D::Minus1)?.contiguous()?)? / (width as f64).sqrt())?;
-        let mixed = softmax_last_dim(&scores)?.matmul(&v)?;
-        let joined = mixed
-            .permute((0, 2, 1, 3))?
-            .contiguous()?
-            .reshape((b, t, d))?;
-        Self::each(&self.proj, &joined)
-    }
-
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = (x + self.attention(&self.norm1.forward(x)?)?)?;
-        let hidden = gelu(&Self::each(&self.fc1, &self.norm2.forward(&x)?)?)?;
-        &x + Self::each(&self.fc2, &hidden)?
-    }
-}
-
 /// Images (B, C, S, S) to the class token (B, D), or to the outputs of `head`. See the [module text](self).
 ///
 /// ```
@@ -166,7 +97,7 @@ pub struct VisionTransformer {
     embed: Conv2d,
     class: Tensor,
     positions: Tensor,
-    blocks: Vec<Block>,
+    blocks: Vec<TransformerBlock>,
     norm: LayerNorm,
     head: Option<Linear>,
 }
@@ -215,7 +146,13 @@ impl VisionTransformer {
             cut,
             vb.pp("patch_embed").pp("proj"),
         )?;
-        let blocks = (0..depth).map(|i| Block::new(&config, &vb.pp("blocks").pp(i)));
+        let block = TransformerBlockConfig {
+            dim,
+            heads,
+            hidden: dim * mlp_ratio,
+            init: |_, _| INIT,
+        };
+        let blocks = (0..depth).map(|i| transformer_block(block, vb.pp("blocks").pp(i)));
         Ok(Self {
             config,
             embed,
@@ -224,7 +161,7 @@ impl VisionTransformer {
             blocks: blocks.collect::<Result<_>>()?,
             norm: layer_norm(dim, 1e-6, vb.pp("norm"))?,
             head: match outputs {
-                Some(outputs) => Some(affine(dim, outputs, &vb.pp("head"))?),
+                Some(outputs) => Some(linear_zero_bias(dim, outputs, INIT, vb.pp("head"))?),
                 None => None,
             },
         })
@@ -246,7 +183,7 @@ impl VisionTransformer {
         let tokens = (self.config.image_size / self.config.patch_size).pow(2) as u64;
         let mut cost = Cost::new(self.config.image_size);
         for block in &self.blocks {
-            for linear in [&block.qkv, &block.proj, &block.fc1, &block.fc2] {
+            for linear in block.linears() {
                 cost.linear(linear);
             }
         }

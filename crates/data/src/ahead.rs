@@ -51,7 +51,6 @@ pub(crate) struct Ahead<T> {
     work: Arc<Work<T>>,
     stop: Stop,
     threads: Vec<JoinHandle<()>>,
-    done: bool,
 }
 
 impl<T: Send + 'static> Ahead<T> {
@@ -84,7 +83,6 @@ impl<T: Send + 'static> Ahead<T> {
             work,
             stop,
             threads,
-            done: false,
         }
     }
 
@@ -93,7 +91,7 @@ impl<T: Send + 'static> Ahead<T> {
         &mut self,
         finish: impl FnOnce(u64, Vec<usize>, T) -> Result<B>,
     ) -> Option<Result<B>> {
-        if self.done {
+        if self.stop.check().is_err() {
             return None;
         }
         let Some((step, indices, values)) = self.next_values() else {
@@ -146,7 +144,6 @@ impl<T: Send + 'static> Ahead<T> {
 
 impl<T> Ahead<T> {
     fn stop(&mut self) {
-        self.done = true;
         self.stop.0.store(true, Ordering::Relaxed);
         self.jobs = None;
         self.pending.clear();

@@ -119,7 +119,7 @@ pub use orl::{Orl, fetch_orl};
 pub use phiz_synth::Image;
 pub use points::{MIRROR_68, MIRROR_98, PointMap};
 pub use rendered::{RenderLayout, SHARD, write_rendered, write_sheet};
-pub use rendering::Rendering;
+pub use rendering::{Picture, Rendering};
 pub use resize::resize;
 pub use rng::stream_rng;
 pub use spec::Spec;

@@ -282,7 +282,11 @@ impl Tensors {
             ("occlusion", OCCLUSIONS.join(",")),
             ("phase", PHASES.join(",")),
         ];
-        let about = about.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
+        let about = about
+            .into_iter()
+            .filter(|(name, _)| self.columns.contains_key(name))
+            .map(|(name, classes)| (name.to_string(), classes))
+            .collect();
         let bytes = safetensors::serialize(views, Some(about)).map_err(failed)?;
         write_file(path, &bytes)
     }
@@ -304,8 +308,13 @@ pub fn write_rendered(
     layout: RenderLayout,
 ) -> Result<usize> {
     refuse_occupied(out)?;
-    let set = Synthetic::new(set)?;
-    let rendering = *set.set();
+    let rendering = set.into();
+    rendering.validate()?;
+    // The labels of the whole set are needed for the index alone.
+    let labelled = match layout {
+        RenderLayout::Folder => Some(Synthetic::new(rendering)?),
+        RenderLayout::WebDataset | RenderLayout::Points => None,
+    };
     let config = *rendering.faces();
     let count = count.min(rendering.len());
     if count == 0 {
@@ -335,19 +344,20 @@ pub fn write_rendered(
         let part: Vec<_> = (start..count.min(start + 256))
             .into_par_iter()
             .map(|i| {
-                let (face, frame) = rendering.picture(i)?;
-                let face = render_factors(&face, config.size).map_err(|e| refused(&e))?;
+                let picture = rendering.picture(i)?;
+                let face = render_factors(picture.factors(), config.size)
+                    .map_err(|e| rendering.refused(&e))?;
                 let png = encode_png(&face.image)?;
-                Ok::<_, Error>((face, frame, png))
+                Ok::<_, Error>((face, picture, png))
             })
             .collect();
         for (i, result) in (start..).zip(part) {
-            let (face, frame, png) = result?;
-            let (f, a) = (&face.factors, &face.annotations);
+            let (face, picture, png) = result?;
+            let (f, a, frame) = (&face.factors, &face.annotations, picture.frame());
             let path = place(i, f);
-            let text = line(&path, person(f), &face, frame.as_ref())?;
+            let text = line(&path, person(f), &face, frame)?;
             writeln!(lines, "{text}").map_err(io(&lines_path))?;
-            tensors.push(f, a, frame.as_ref());
+            tensors.push(f, a, frame);
             match layout {
                 RenderLayout::Folder => {
                     let folder = root.join(format!("p{}", person(f)));
@@ -388,7 +398,7 @@ pub fn write_rendered(
         finish(last).map_err(io(&root))?;
     }
     tensors.write(&root.join("annotations.safetensors"))?;
-    if layout == RenderLayout::Folder {
+    if let Some(set) = labelled {
         let set = Subset::new(Arc::new(set), (0..count).collect())?;
         write_file(&root.join("index.csv"), &index_csv(&set, &paths)?)?;
     }
@@ -417,7 +427,7 @@ fn finish(shard: tar::Builder<BufWriter<File>>) -> std::io::Result<()> {
 /// # Errors
 /// When `size` is not 24 to 1024 or the file cannot be written.
 pub fn write_sheet(seed: u64, size: usize, out: &Path) -> Result<Vec<&'static str>> {
-    let refused = |e: phiz_synth::Error| refused(&e);
+    let refused = |e: phiz_synth::Error| refused("synth", &e);
     let rows = phiz_synth::sheet_rows(seed).map_err(refused)?;
     let faces: Vec<&Factors> = rows.iter().flat_map(|row| &row.faces).collect();
     let images = faces

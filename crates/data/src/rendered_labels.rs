@@ -8,7 +8,7 @@ use phiz_synth::{
 };
 use rayon::prelude::*;
 
-use crate::rendering::{Rendering, refused};
+use crate::rendering::{Picture, Rendering};
 use crate::{Column, Labels, Result, Vectors};
 
 /// Level from which on a frame shows its sequence's expression and not the face at rest.
@@ -28,8 +28,7 @@ pub(crate) fn labels(set: &Rendering) -> Result<Labels> {
     let n = set.len();
     let pictures: Vec<_> = (0..n).into_par_iter().map(|i| set.picture(i)).collect();
     let pictures = pictures.into_iter().collect::<Result<Vec<_>>>()?;
-    let (drawn, frames): (Vec<Factors>, Vec<Option<Frame>>) = pictures.into_iter().unzip();
-    let frames: Vec<Frame> = frames.into_iter().flatten().collect();
+    let drawn: Vec<&Factors> = pictures.iter().map(Picture::factors).collect();
     let mut labels = Labels::new(n);
     let config = set.faces();
     let people =
@@ -47,10 +46,10 @@ pub(crate) fn labels(set: &Rendering) -> Result<Labels> {
     };
     let written: Vec<u32> = drawn.iter().map(|f| f.expression).collect();
     if let Rendering::Sequences(video) = set {
-        let frames = &frames[..];
+        let frames: Vec<&Frame> = pictures.iter().filter_map(Picture::frame).collect();
         labels.insert(
             "expression",
-            expressions(frames.iter().map(shown).collect()),
+            expressions(frames.iter().copied().map(shown).collect()),
         )?;
         labels.insert("sequence_expression", expressions(written))?;
         let names = (0..video.sequences).map(|s| format!("s{s}")).collect();
@@ -60,7 +59,8 @@ pub(crate) fn labels(set: &Rendering) -> Result<Labels> {
         let names = texts(&PHASES);
         labels.insert("phase", Column::Categorical { codes, names })?;
         labels.insert("talks", yes_or_no(frames.iter().map(|f| f.talks)))?;
-        let numbers = |of: fn(&Frame) -> f32| Column::Continuous(frames.iter().map(of).collect());
+        let numbers =
+            |of: fn(&Frame) -> f32| Column::Continuous(frames.iter().copied().map(of).collect());
         labels.insert("level", numbers(|f| f.level))?;
         labels.insert("time", numbers(|f| f.time))?;
     } else {
@@ -70,11 +70,11 @@ pub(crate) fn labels(set: &Rendering) -> Result<Labels> {
     if config.flaws.identity_noise > 0.0 || config.flaws.expression_noise > 0.0 {
         let wrong =
             |f: &Factors| (f.identity != f.true_identity) || (f.expression != f.true_expression);
-        labels.insert("mislabelled", yes_or_no(drawn.iter().map(wrong)))?;
+        labels.insert("mislabelled", yes_or_no(drawn.iter().copied().map(wrong)))?;
     }
     for (k, unit) in Actions::UNITS.iter().enumerate() {
         let facs = |f: &Factors| (5.0 * f.actions.intensities()[k]).clamp(0.0, 5.0);
-        let column = Column::Continuous(drawn.iter().map(facs).collect());
+        let column = Column::Continuous(drawn.iter().copied().map(facs).collect());
         labels.insert(format!("au.{unit}"), column)?;
     }
     let (valence, arousal) = drawn.iter().map(|f| affect(&f.actions)).unzip();
@@ -128,9 +128,9 @@ fn made(set: &Rendering) -> Result<Vec<(&'static str, Vectors)>> {
     let (set, n, size) = (*set, set.len(), set.faces().size);
     let of = |take: fn(&Annotations) -> Vec<f32>| {
         move |i: usize| {
-            let (face, _) = set.picture(i)?;
+            let picture = set.picture(i)?;
             Ok(take(
-                &annotate_factors(&face, size).map_err(|e| refused(&e))?,
+                &annotate_factors(picture.factors(), size).map_err(|e| set.refused(&e))?,
             ))
         }
     };
@@ -162,12 +162,12 @@ fn made(set: &Rendering) -> Result<Vec<(&'static str, Vectors)>> {
         ),
     ];
     if n > 0 {
-        let front: Arc<[usize]> = front().map_err(|e| refused(&e))?.into();
+        let front: Arc<[usize]> = front().map_err(|e| set.refused(&e))?.into();
         let count = front.len();
         let vertices = move |i: usize| -> Result<Vec<f32>> {
-            let (face, _) = set.picture(i)?;
-            let a = annotate_factors(&face, size).map_err(|e| refused(&e))?;
-            let mesh = head_mesh_of(&face).map_err(|e| refused(&e))?;
+            let picture = set.picture(i)?;
+            let a = annotate_factors(picture.factors(), size).map_err(|e| set.refused(&e))?;
+            let mesh = head_mesh_of(picture.factors()).map_err(|e| set.refused(&e))?;
             Ok(front
                 .iter()
                 .filter_map(|&v| mesh.camera.get(v))

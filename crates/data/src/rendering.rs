@@ -26,8 +26,37 @@ impl From<VideoConfig> for Rendering {
     }
 }
 
-pub(crate) fn refused(error: &phiz_synth::Error) -> Error {
-    Error::config(format!("synth: {}", one_line(&error.to_string())))
+/// What a picture is made from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Picture {
+    /// A picture by itself.
+    Still(Factors),
+    /// A moment of a sequence.
+    Frame(Frame),
+}
+
+impl Picture {
+    /// What is drawn.
+    #[must_use]
+    pub fn factors(&self) -> &Factors {
+        match self {
+            Self::Still(factors) => factors,
+            Self::Frame(frame) => &frame.factors,
+        }
+    }
+
+    /// Where in its sequence it stands, if it is of one.
+    #[must_use]
+    pub fn frame(&self) -> Option<&Frame> {
+        match self {
+            Self::Still(_) => None,
+            Self::Frame(frame) => Some(frame),
+        }
+    }
+}
+
+pub(crate) fn refused(name: &str, error: &phiz_synth::Error) -> Error {
+    Error::config(format!("{name}: {}", one_line(&error.to_string())))
 }
 
 impl Rendering {
@@ -73,22 +102,27 @@ impl Rendering {
             Self::Stills(config) => config.validate(),
             Self::Sequences(config) => config.validate(),
         }
-        .map_err(|e| refused(&e))
+        .map_err(|e| self.refused(&e))
     }
 
-    /// What picture `index` is made from, and of a sequence where in it the picture stands.
+    /// What picture `index` is made from.
     ///
     /// # Errors
     /// When there is no such picture.
-    pub fn picture(&self, index: usize) -> Result<(Factors, Option<Frame>)> {
+    pub fn picture(&self, index: usize) -> Result<Picture> {
         match self {
-            Self::Stills(config) => factors(config, index).map(|f| (f, None)),
+            Self::Stills(config) => factors(config, index).map(Picture::Still),
             Self::Sequences(config) => {
                 // No frames are refused with the settings.
                 let each = config.frames.max(1);
-                video_frame(config, index / each, index % each).map(|f| (f.factors, Some(f)))
+                video_frame(config, index / each, index % each).map(Picture::Frame)
             }
         }
-        .map_err(|e| refused(&e))
+        .map_err(|e| self.refused(&e))
+    }
+
+    /// An error of the renderer under the name of the set.
+    pub(crate) fn refused(&self, error: &phiz_synth::Error) -> Error {
+        refused(self.name(), error)
     }
 }

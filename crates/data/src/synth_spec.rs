@@ -275,3 +275,50 @@ fn unusual<C: Default>(mut config: C, settings: fn(&mut C) -> Settings<'_>) -> S
         .collect();
     pairs.join(",")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Dataset, Synthetic};
+
+    /// A value other than the usual one.
+    fn other(key: &str) -> &'static str {
+        match key {
+            "sequences" => "5",
+            "frames" => "5",
+            "rate" => "10",
+            "redundancy" | "low_resolution" | "identity_strength" => "0.5",
+            "identities" => "3",
+            "size" => "32",
+            "seed" => "9",
+            "first_identity" => "77",
+            "contempt" => "true",
+            "motion" | "pose" | "light" | "expression_strength" => "1.7",
+            "noise" | "blur" | "jitter" => "2",
+            "background" => "0",
+            _ => "1",
+        }
+    }
+
+    /// Names, sizes and pixels of all there is.
+    fn drawn(text: &str) -> Vec<(String, Vec<u8>)> {
+        let set = Synthetic::new(video_config(text).unwrap()).unwrap();
+        let draw = |i| (set.sample_id(i), set.image(i).unwrap().pixels);
+        (0..set.len()).map(draw).collect()
+    }
+
+    #[test]
+    fn every_key_of_sequences_changes_what_is_drawn() {
+        let base = "sequences=16,frames=2,rate=2,size=24,identities=4,talking=0,lead=2,noise=1,blur=1,jitter=1";
+        let known = drawn(base);
+        for key in synth_video_keys() {
+            // A key is given once.
+            let kept = base
+                .split(',')
+                .filter(|pair| !pair.starts_with(&format!("{key}=")));
+            let text: Vec<&str> = kept.collect();
+            let changed = drawn(&format!("{},{key}={}", text.join(","), other(key)));
+            assert!(changed != known, "{key} changes nothing");
+        }
+    }
+}

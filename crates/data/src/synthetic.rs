@@ -4,7 +4,7 @@ use phiz_synth::{ALL_EXPRESSIONS, render_factors};
 
 use crate::labels::check_indices;
 use crate::rendered_labels;
-use crate::rendering::{Rendering, refused};
+use crate::rendering::{Picture, Rendering};
 use crate::{Dataset, Error, ErrorKind, Image, Labels, Result};
 
 /// Most samples of one set: every sample carries some eighty factors, which are kept.
@@ -82,19 +82,20 @@ impl Dataset for Synthetic {
                 }
                 Err(_) => String::new(),
             },
-            Rendering::Sequences(config) if index < self.len() => {
-                let (sequence, frame) = (index / config.frames, index % config.frames);
-                let person = u64::from(config.faces.first_identity)
-                    + (sequence % config.faces.identities) as u64;
-                format!("p{person}/s{sequence}/{frame}")
-            }
-            Rendering::Sequences(_) => String::new(),
+            Rendering::Sequences(config) => match self.set.picture(index) {
+                Ok(Picture::Frame(at)) => {
+                    let person = config.faces.first_identity + at.factors.identity;
+                    format!("p{person}/s{}/{}", at.sequence, at.frame)
+                }
+                _ => String::new(),
+            },
         }
     }
     fn image(&self, index: usize) -> Result<Image> {
         check_indices(&[index], self.len())?;
-        let (face, _) = self.set.picture(index)?;
-        let drawn = render_factors(&face, self.set.faces().size).map_err(|e| refused(&e))?;
+        let picture = self.set.picture(index)?;
+        let drawn = render_factors(picture.factors(), self.set.faces().size)
+            .map_err(|e| self.set.refused(&e))?;
         Ok(drawn.image)
     }
     fn rendered(&self) -> bool {
@@ -194,6 +195,15 @@ mod tests {
         };
         let line = Synthetic::new(many).err().unwrap().to_string();
         assert!(line.contains("lower sequences or frames"), "{line}");
+        let fast = VideoConfig {
+            rate: -1.0,
+            ..video
+        };
+        let line = Synthetic::new(fast).err().unwrap().to_string();
+        assert!(
+            line.starts_with("synth-video: ") && line.contains("rate is -1"),
+            "{line}"
+        );
     }
 
     #[test]

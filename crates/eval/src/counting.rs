@@ -53,16 +53,9 @@ pub(crate) fn count(kept: &mut [f32], held: usize, high: &[f32], low: &[f32], ou
 pub(crate) fn between(row: &[f32], high: f32, low: f32, mut visit: impl FnMut(usize)) {
     #[cfg(target_arch = "x86_64")]
     if avx512::supported() {
-        let (parts, rest) = row.as_chunks::<LANES>();
-        for (i, part) in parts.iter().enumerate() {
-            // SAFETY: the CPU has the features that the function is compiled for.
-            let mut found = unsafe { avx512::between(part, high, low) };
-            while found != 0 {
-                visit(i * LANES + found.trailing_zeros() as usize);
-                found &= found - 1;
-            }
-        }
-        plain::between(rest, high, low, |i| visit(parts.len() * LANES + i));
+        // SAFETY: the CPU has the features that the function is compiled for.
+        let whole = unsafe { avx512::between(row, high, low, &mut visit) };
+        plain::between(&row[whole..], high, low, |i| visit(whole + i));
         return;
     }
     plain::between(row, high, low, visit);
@@ -221,13 +214,26 @@ mod avx512 {
         }
     }
 
-    /// One bit for each number.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    pub(super) fn between(part: &[f32; LANES], high: f32, low: f32) -> u16 {
-        let v = vector(part);
-        let above = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(v, _mm512_set1_ps(low));
-        _mm512_mask_cmp_ps_mask::<_CMP_LE_OQ>(above, v, _mm512_set1_ps(high))
+    /// Looks at as many of `row` as make whole vectors, and gives how many those are.
+    #[target_feature(enable = "avx512f,popcnt")]
+    pub(super) fn between(
+        row: &[f32],
+        high: f32,
+        low: f32,
+        visit: &mut impl FnMut(usize),
+    ) -> usize {
+        let (h, l) = (_mm512_set1_ps(high), _mm512_set1_ps(low));
+        let (parts, _) = row.as_chunks::<LANES>();
+        for (i, part) in parts.iter().enumerate() {
+            let v = vector(part);
+            let above = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(v, l);
+            let mut found = _mm512_mask_cmp_ps_mask::<_CMP_LE_OQ>(above, v, h);
+            while found != 0 {
+                visit(i * LANES + found.trailing_zeros() as usize);
+                found &= found - 1;
+            }
+        }
+        parts.len() * LANES
     }
 }
 

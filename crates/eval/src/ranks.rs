@@ -159,8 +159,8 @@ impl Ranking<'_, '_> {
     /// Runs of queries with a bounded number of targets.
     fn batches(&self) -> Vec<Range<usize>> {
         let n = self.queries.side.len();
-        // Score, row, two levels, and a count on each thread.
-        let bytes = 24 + 4 * rayon::current_num_threads();
+        // Score, row, two levels, 16 bytes more while they are sorted, and a count on each thread.
+        let bytes = 40 + 4 * rayon::current_num_threads();
         let most = MAX_TARGETS / bytes;
         let mut out = Vec::new();
         let (mut start, mut held) = (0, 0);

@@ -134,8 +134,9 @@ impl QueryFigures {
 ///
 /// The other samples are not sorted: those of the query's identity are, and the rest is counted against them, in f32
 /// products with a proven margin and f64 inside it. So the figures are exactly those of f64 scores. Memory beside the
-/// table: a megabyte a thread, 24 bytes and 4 a thread for each genuine pair (in batches of 128 MB), and an f32 copy of
-/// the table where that is below 256 MB; a table on disk ([`Embeddings::map`]) is never held whole.
+/// table: a megabyte a thread, 24 bytes (for a moment 40) and 4 a thread for each genuine pair (in batches of 128 MB),
+/// and an f32 copy of the table where that is below 256 MB. A table on disk ([`Embeddings::map`]) is never held whole; a
+/// thread then takes 3.5 MB and 8 kB for each dimension.
 ///
 /// Names and definitions follow pytorch-metric-learning's `AccuracyCalculator` (`precision_at_1` = `rank1`,
 /// `r_precision`, `mean_average_precision` with all neighbours, `mean_average_precision_at_r`, `mean_reciprocal_rank`;

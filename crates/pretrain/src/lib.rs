@@ -58,7 +58,6 @@ mod queue;
 mod sinkhorn;
 mod swap;
 mod swav;
-mod transformer;
 mod vicreg;
 mod views;
 mod watch;

@@ -2,12 +2,14 @@
 
 use candle::{D, DType, Device, Module, Result, Tensor, bail};
 use candle_nn::{Init, VarBuilder};
-use phiz_kernels::layers::{LayerNorm, Linear, layer_norm};
+use phiz_kernels::layers::{
+    LayerNorm, Linear, TransformerBlock, TransformerBlockConfig, layer_norm, linear_zero_bias,
+    transformer_block,
+};
 
 use crate::masking::{Mask, patch_rows};
 use crate::method::{Method, Moment, StepReport, scalar};
 use crate::monitor::spread;
-use crate::transformer::{Block, affine, each};
 use crate::views::{Tokens, Trunk, Views};
 
 /// Settings of [`Mae`].
@@ -73,7 +75,7 @@ pub struct Mae {
     embed: Linear,
     mask_token: Tensor,
     positions: Tensor,
-    blocks: Vec<Block>,
+    blocks: Vec<TransformerBlock>,
     norm: LayerNorm,
     pred: Linear,
 }
@@ -103,11 +105,20 @@ impl Mae {
                 config.dim
             );
         }
+        let affine = |from: usize, to: usize, vb: VarBuilder<'_>| {
+            linear_zero_bias(from, to, glorot(from, to), vb)
+        };
         let side = image / patch;
         // Refuses shares and sizes that leave nothing on one side.
         Mask::draw(side * side, config.hidden, 0, 0, 0)?;
-        let blocks = (0..config.depth)
-            .map(|i| Block::new(config.dim, config.heads, &vb.pp("decoder_blocks").pp(i)));
+        let block = TransformerBlockConfig {
+            dim: config.dim,
+            heads: config.heads,
+            hidden: 4 * config.dim,
+            init: glorot,
+        };
+        let blocks =
+            (0..config.depth).map(|i| transformer_block(block, vb.pp("decoder_blocks").pp(i)));
         let init = Init::Randn {
             mean: 0.,
             stdev: 0.02,
@@ -115,12 +126,12 @@ impl Mae {
         Ok(Self {
             config: *config,
             shape,
-            embed: affine(dim, config.dim, &vb.pp("decoder_embed"))?,
+            embed: affine(dim, config.dim, vb.pp("decoder_embed"))?,
             mask_token: vb.get_with_hints((1, 1, config.dim), "mask_token", init)?,
             positions: sines(config.dim, side, vb.device())?.to_dtype(vb.dtype())?,
             blocks: blocks.collect::<Result<_>>()?,
             norm: layer_norm(config.dim, 1e-6, vb.pp("decoder_norm"))?,
-            pred: affine(config.dim, patch * patch * channels, &vb.pp("decoder_pred"))?,
+            pred: affine(config.dim, patch * patch * channels, vb.pp("decoder_pred"))?,
         })
     }
 
@@ -179,7 +190,7 @@ impl Mae {
         let encoded = trunk.encode(&tokens.reshape((batch, seen, dim))?)?;
 
         // Tokens back in their places, with the shared one where nothing was seen.
-        let small = each(&self.embed, &encoded)?;
+        let small = self.embed.forward(&encoded)?;
         let width = self.config.dim;
         let class = small.narrow(1, 0, 1)?;
         let known = small.narrow(1, 1, seen)?.contiguous()?;
@@ -221,6 +232,15 @@ fn places(masks: &[Mask], patches: usize, part: impl Fn(&Mask) -> &Vec<usize>) -
             .collect::<Vec<_>>()
     };
     masks.iter().enumerate().flat_map(of).collect()
+}
+
+/// Glorot's uniform, with which the layers of the masked auto-encoder begin.
+fn glorot(from: usize, to: usize) -> Init {
+    let bound = (6. / (from + to) as f64).sqrt();
+    Init::Uniform {
+        lo: -bound,
+        up: bound,
+    }
 }
 
 /// Positions (1, 1 + side^2, dim): zeros for the class token, then half of the numbers for the column and half for the row,

@@ -118,7 +118,7 @@ pub struct Annotations {
 }
 
 /// The head as a mesh.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct HeadMesh {
     /// Vertices in the canonical frame; vertex i has the same place on every head ([`triangles`] joins them).
     pub canonical: Vec<[f32; 3]>,
@@ -165,14 +165,13 @@ pub fn head_mesh(config: &SynthConfig, index: usize) -> Result<HeadMesh, Error> 
 /// When a factor is not finite.
 pub fn head_mesh_of(factors: &Factors) -> Result<HeadMesh, Error> {
     factors.check()?;
-    let rig = Rig::new(factors);
-    let mut mesh = Mesh::default();
-    geometry::head(&rig, &mut mesh);
-    Ok(in_camera(factors, &mesh))
+    Ok(mesh_of(factors, &Rig::new(factors)))
 }
 
-/// The head's mesh in both frames.
-pub(crate) fn in_camera(factors: &Factors, mesh: &Mesh) -> HeadMesh {
+/// The mesh of the head of a `rig` of these factors.
+pub(crate) fn mesh_of(factors: &Factors, rig: &Rig) -> HeadMesh {
+    let mut mesh = Mesh::default();
+    geometry::head(rig, &mut mesh);
     // Pose does not depend on the size of the image.
     let pose = pose(factors, &View::new(&factors.scene, 64));
     let canonical: Vec<_> = mesh.vertices.iter().map(|v| v.at).collect();

@@ -14,8 +14,7 @@ pub const MIRROR: [usize; LANDMARKS] = [
 
 /// Height (part of the way from the widest place of the head to the chin) and sideways place (sine of the angle) of
 /// the contour's points, from the ear to the chin: the silhouette of the mean face from the front. Points begin at the
-/// height of the eyes and thin out towards the jaw, as in the 300-W mark-up; a network that learned it from photographs
-/// puts them within a tenth of the distance of the outer eye corners of these.
+/// height of the eyes and thin out towards the jaw, as in the 300-W mark-up.
 const CONTOUR: [(f32, f32); 9] = [
     (-0.045, 0.990),
     (0.180, 0.990),

@@ -31,7 +31,7 @@
 //! *Drawing*: meshes go through a perspective camera into a depth buffer with 2 x 2 samples a pixel; eyes, brows,
 //! lips, teeth and folds are painted as smooth curves in the face's frontal chart, so they turn with the head (eyeballs are no
 //! meshes of their own: iris and pupil lie where the ball behind the lids would show them from the front, which is what the
-//! labels of gaze say; seen from the side a ball would move them by less than half a pixel at 64 pixels); skin is
+//! labels of gaze say); skin is
 //! lit by a lamp that bleeds red into the shadow and casts shadows (a depth map from the lamp), and by light from all
 //! sides; then blur, a shoulder as of film, gamma 2 and noise. *Labels* ([`Annotations`]) come from the same curves and surface, and need no drawing.
 //!

@@ -92,11 +92,7 @@ pub fn render_complete(factors: &Factors, size: usize) -> Result<Complete, Error
     SCRATCH.with_borrow_mut(|scratch| {
         let mut plain = std::mem::take(&mut scratch.plain);
         plain.reset(size);
-        let mut head = None;
         let linear = scratch.light(factors, &rig, &camera, size, |mesh, act| {
-            if act.material == Material::Head {
-                head = Some(annotate::in_camera(factors, mesh));
-            }
             plain.draw(mesh, act.material, &camera, 1, act.both_sides, 0.0);
         });
         let pixels = develop(factors, linear, size);
@@ -110,7 +106,7 @@ pub fn render_complete(factors: &Factors, size: usize) -> Result<Complete, Error
                 annotations,
                 factors: *factors,
             },
-            mesh: head.unwrap_or_default(),
+            mesh: annotate::mesh_of(factors, &rig),
             parts: parts?,
         })
     })

@@ -10,7 +10,8 @@
 //! | `full` | common and challenging |
 //! | `test` | `300W/01_Indoor`, `300W/02_Outdoor` |
 //!
-//! A folder that holds `.pts` files itself, as `cargo xtask data render --layout 300w` writes it, is read as it is.
+//! A folder with none of these but `.pts` files of its own, as `cargo xtask data render --layout 300w` writes it, is read as
+//! it is.
 //!
 //! The usual box of a face is the tightest around its landmarks; images are [cut](super::FaceCrops) by it.
 
@@ -32,14 +33,14 @@ const COMMON: [&str; 2] = ["helen/testset", "lfpw/testset"];
 const CHALLENGING: [&str; 1] = ["ibug"];
 const TEST: [&str; 2] = ["300W/01_Indoor", "300W/02_Outdoor"];
 
-/// Opens 300-W or one of its [`PARTS`]. Labels: `subset`, the folder, and `landmarks` (68, 2).
+/// Opens 300-W or one of its [`PARTS`]. Labels: `landmarks` (68, 2), and `subset`, the folder, where there is more
+/// than one.
 ///
 /// # Errors
 /// Names the file: a missing folder, a `.pts` that cannot be read or has another number of points than 68, one without an image
 /// of its name, a folder without any.
 pub fn open(root: &Path, part: Option<&str>) -> Result<FaceCrops> {
     let folders: Vec<&str> = match part {
-        None if holds_points(root) => vec![""],
         None => [&TRAIN[..], &COMMON, &CHALLENGING].concat(),
         Some("train") => TRAIN.to_vec(),
         Some("common") => COMMON.to_vec(),
@@ -53,41 +54,18 @@ pub fn open(root: &Path, part: Option<&str>) -> Result<FaceCrops> {
             )));
         }
     };
+    let usual = part.is_some() || folders.iter().any(|name| root.join(name).is_dir());
+    if !usual {
+        let (ids, faces): (Vec<String>, Vec<Face>) = marked_up(root)?.into_iter().unzip();
+        let labels = Labels::new(ids.len());
+        return FaceCrops::new(Folder::scanned("300w", root, ids, labels)?, &faces);
+    }
     let (mut ids, mut faces, mut subsets) = (Vec::new(), Vec::new(), Vec::new());
     for name in folders {
-        let folder = if name.is_empty() {
-            root.to_path_buf()
-        } else {
-            root.join(name)
-        };
-        if !folder.is_dir() {
-            return Err(Error::missing("no such folder of 300-W").at(&folder));
-        }
-        let before = ids.len();
-        for file in names_in(&folder)?
-            .iter()
-            .filter(|file| file.ends_with(".pts"))
-        {
-            let path = folder.join(file);
-            let points = pts::parse_pts(&read_list(&path)?).map_err(|e| e.at(&path))?;
-            if points.len() != POINTS {
-                return Err(Error::format(format!(
-                    "expected {POINTS} points, found {}",
-                    points.len()
-                ))
-                .at(&path));
-            }
-            let image = image_beside(&path)?;
-            ids.push(if name.is_empty() {
-                image
-            } else {
-                format!("{name}/{image}")
-            });
-            faces.push(Face::around(points.into_iter().map(Vec::from).collect()));
+        for (image, face) in marked_up(&root.join(name))? {
+            ids.push(format!("{name}/{image}"));
+            faces.push(face);
             subsets.push(name);
-        }
-        if ids.len() == before {
-            return Err(Error::new(ErrorKind::Empty("no .pts file".into())).at(&folder));
         }
     }
     let mut labels = Labels::new(ids.len());
@@ -95,7 +73,29 @@ pub fn open(root: &Path, part: Option<&str>) -> Result<FaceCrops> {
     FaceCrops::new(Folder::scanned("300w", root, ids, labels)?, &faces)
 }
 
-/// Whether there are `.pts` files in the folder itself.
-fn holds_points(root: &Path) -> bool {
-    names_in(root).is_ok_and(|names| names.iter().any(|name| name.ends_with(".pts")))
+/// Names and landmarks of the images in a folder that have a `.pts` file beside them.
+fn marked_up(folder: &Path) -> Result<Vec<(String, Face)>> {
+    if !folder.is_dir() {
+        return Err(Error::missing("no such folder of 300-W").at(folder));
+    }
+    let mut found = Vec::new();
+    for file in names_in(folder)?
+        .iter()
+        .filter(|file| file.ends_with(".pts"))
+    {
+        let path = folder.join(file);
+        let points = pts::parse_pts(&read_list(&path)?).map_err(|e| e.at(&path))?;
+        if points.len() != POINTS {
+            return Err(
+                Error::format(format!("expected {POINTS} points, found {}", points.len()))
+                    .at(&path),
+            );
+        }
+        let face = Face::around(points.into_iter().map(Vec::from).collect());
+        found.push((image_beside(&path)?, face));
+    }
+    if found.is_empty() {
+        return Err(Error::new(ErrorKind::Empty("no .pts file".into())).at(folder));
+    }
+    Ok(found)
 }

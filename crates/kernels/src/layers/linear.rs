@@ -51,6 +51,21 @@ pub fn linear(in_dim: usize, out_dim: usize, vb: VarBuilder<'_>) -> Result<Linea
     Ok(Linear::new(weight, Some(bias)))
 }
 
+/// An affine layer: `weight` as `init` says, `bias` zeros.
+///
+/// # Errors
+/// When the builder cannot give the tensors.
+pub fn linear_zero_bias(
+    in_dim: usize,
+    out_dim: usize,
+    init: Init,
+    vb: VarBuilder<'_>,
+) -> Result<Linear> {
+    let weight = vb.get_with_hints((out_dim, in_dim), "weight", init)?;
+    let bias = vb.get_with_hints(out_dim, "bias", Init::Const(0.))?;
+    Ok(Linear::new(weight, Some(bias)))
+}
+
 /// A linear layer without bias: `weight` (Kaiming normal).
 ///
 /// # Errors

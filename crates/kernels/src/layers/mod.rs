@@ -14,6 +14,7 @@ mod fold;
 mod layer_norm;
 mod linear;
 mod prelu;
+mod transformer;
 
 pub use batch_norm::{BatchNorm, BatchNormConfig, batch_norm};
 pub use conv::{Conv2d, conv2d, conv2d_no_bias};
@@ -23,5 +24,6 @@ pub use fold::{
     fold_batch_norm, fold_batch_norm_before, fold_batch_norm_before_linear, fold_batch_norm_linear,
 };
 pub use layer_norm::{LayerNorm, layer_norm};
-pub use linear::{Linear, linear, linear_no_bias};
+pub use linear::{Linear, linear, linear_no_bias, linear_zero_bias};
 pub use prelu::{PRelu, prelu};
+pub use transformer::{TransformerBlock, TransformerBlockConfig, transformer_block};
