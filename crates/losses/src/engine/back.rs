@@ -356,7 +356,7 @@ impl<T: Real> Source<T> {
                 self.pull_near(&near, &mut dx, Some(&mut dy));
             }
         }
-        (self.x.restore(dx, T::ONE), self.y().restore(dy, T::ONE))
+        (self.x.restore(&dx, T::ONE), self.y().restore(&dy, T::ONE))
     }
 }
 
@@ -402,10 +402,11 @@ fn add_transposed<T: Real>(out: &mut [T], w: &[T], n: usize, first: usize) {
         #[inline(always)]
         || {
             let mut block = [[T::ZERO; LANES]; LANES];
-            for i in (0..rows).step_by(LANES) {
-                let high = LANES.min(rows - i);
-                for j in (0..n).step_by(LANES) {
-                    let wide = LANES.min(n - j);
+            // Along the rows of `w`, half of which another core has written: what lies side by side comes together.
+            for j in (0..n).step_by(LANES) {
+                let wide = LANES.min(n - j);
+                for i in (0..rows).step_by(LANES) {
+                    let high = LANES.min(rows - i);
                     for k in 0..wide {
                         let from = &w[(j + k) * n + first + i..][..high];
                         if let Some(from) = from.as_array::<LANES>() {

@@ -312,8 +312,8 @@ impl<T: Real> Dense<T> {
                 (dx, None)
             }
             Backing::Embedded(source) => (
-                source.x.restore(dx, scale),
-                (!source.is_own()).then(|| source.y().restore(dy, scale)),
+                source.x.restore(&dx, scale),
+                (!source.is_own()).then(|| source.y().restore(&dy, scale)),
             ),
         }
     }

@@ -196,8 +196,8 @@ impl<T: Real> Lists<T> {
                 dx.resize(self.n * source.x.d, T::ZERO);
                 dy.resize(self.m * source.x.d, T::ZERO);
                 (
-                    source.x.restore(dx, scale),
-                    (!source.is_own()).then(|| source.y().restore(dy, scale)),
+                    source.x.restore(&dx, scale),
+                    (!source.is_own()).then(|| source.y().restore(&dy, scale)),
                 )
             }
         }

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::real::Real;
 use super::simd;
+use super::source::TILE;
 use phiz_mining::{Measure, MeasureKind};
 
 /// Embeddings in the order of `perm`: normalised and centred as the measure asks.
@@ -31,7 +32,9 @@ impl<T: Real> Side<T> {
     /// When an element is not finite, or a row has no variance where the measure divides by it.
     pub(crate) fn new(data: &[T], d: usize, perm: &[u32], measure: &Measure) -> Result<Self> {
         let n = perm.len();
-        if let Some(i) = data.iter().position(|v| !v.is_finite()) {
+        if !simd::all_finite(data)
+            && let Some(i) = data.iter().position(|v| !v.is_finite())
+        {
             bail!(
                 "embedding {} of {n} holds a value that is not finite",
                 i / d.max(1)
@@ -110,32 +113,47 @@ impl<T: Real> Side<T> {
     }
 
     /// From the gradient of the prepared rows to that of the embeddings as given, in their own order, times `scale`.
-    pub(crate) fn restore(&self, mut grad: Vec<T>, scale: T) -> Vec<T> {
+    pub(crate) fn restore(&self, grad: &[T], scale: T) -> Vec<T> {
         let d = self.d.max(1);
-        grad.par_chunks_mut(d).enumerate().for_each(|(i, g)| {
-            simd::scale(g, scale);
-            if self.centre {
-                let mean = simd::sum(g) / T::from_f64(d as f64);
-                for v in g.iter_mut() {
-                    *v -= mean;
-                }
-            }
-            let Some(&inv) = self.inv.get(i) else { return };
-            let x = if self.unit.is_empty() {
-                self.row(i)
-            } else {
-                &self.unit[i * d..(i + 1) * d]
-            };
-            let along = simd::dot(g, x);
-            for (g, &x) in g.iter_mut().zip(x) {
-                *g = inv * (*g - along * norm_slope(x, self.p));
-            }
-        });
-        let mut out = vec![T::ZERO; grad.len()];
-        for (g, &to) in grad.chunks_exact(d).zip(&self.perm) {
-            out[to as usize * d..(to as usize + 1) * d].copy_from_slice(g);
+        let mut sorted = vec![0; self.n];
+        for (i, &given) in self.perm.iter().enumerate() {
+            sorted[given as usize] = i;
         }
+        let mut out = vec![T::ZERO; grad.len()];
+        out.par_chunks_mut(d)
+            .zip(&sorted)
+            .with_min_len(TILE / 2)
+            .for_each(|(g, &i)| {
+                g.copy_from_slice(&grad[i * d..(i + 1) * d]);
+                self.restore_row(i, g, scale);
+            });
         out
+    }
+
+    fn restore_row(&self, i: usize, g: &mut [T], scale: T) {
+        let d = self.d;
+        simd::scale(g, scale);
+        if self.centre {
+            let mean = simd::sum(g) / T::from_f64(d as f64);
+            for v in g.iter_mut() {
+                *v -= mean;
+            }
+        }
+        let Some(&inv) = self.inv.get(i) else { return };
+        let x = if self.unit.is_empty() {
+            self.row(i)
+        } else {
+            &self.unit[i * d..(i + 1) * d]
+        };
+        let along = simd::dot(g, x);
+        if self.p == 2.0 {
+            simd::axpy(g, -along, x);
+            simd::scale(g, inv);
+            return;
+        }
+        for (g, &x) in g.iter_mut().zip(x) {
+            *g = inv * (*g - along * norm_slope(x, self.p));
+        }
     }
 }
 
@@ -163,11 +181,8 @@ fn norm<T: Real>(x: &[T], p: f64) -> T {
     top * sum.powf(T::from_f64(1.0 / p))
 }
 
-/// The derivative of the p-norm by an element, at a row of norm 1.
+/// The derivative of the p-norm by an element, at a row of norm 1; for p = 2 that is the element.
 fn norm_slope<T: Real>(x: T, p: f64) -> T {
-    if p == 2.0 {
-        return x;
-    }
     let sign = signum(x);
     if p == 1.0 {
         sign

@@ -107,6 +107,22 @@ pub(crate) fn sum<T: Real>(x: &[T]) -> T {
     )
 }
 
+/// Whether no element is infinite or not a number.
+pub(crate) fn all_finite<T: Real>(x: &[T]) -> bool {
+    // Such an element times 0 is not a number, any other 0.
+    let products = run(
+        #[inline(always)]
+        || {
+            fold_sum(
+                x,
+                #[inline(always)]
+                |v| v * T::ZERO,
+            )
+        },
+    );
+    products == T::ZERO
+}
+
 /// The sum of products.
 #[inline(always)]
 pub(crate) fn dot_inline<T: Real>(x: &[T], y: &[T]) -> T {

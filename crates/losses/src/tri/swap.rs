@@ -80,7 +80,7 @@ impl TripletMargin {
                 entries.push((p, n, -pull * (T::ONE - share), pn));
             }
             let (value, scale) = plan.finish(all);
-            let grad = source.x.restore(source.pull_entries(&entries), T::from_f64(scale));
+            let grad = source.x.restore(&source.pull_entries(&entries), T::from_f64(scale));
             let grad = Tensor::from_vec(grad, (items, d), &candle::Device::Cpu)?;
             link(value, dtype, &[(&x, grad)])
         })
