@@ -208,7 +208,9 @@ pub enum DataCommand {
 /// Arguments of `reproduce`.
 #[derive(Debug, Args)]
 pub struct ReproduceArgs {
-    /// Table: fer-ablation, fer-ablation-complete, orl-open-set, losses-orl, few-shot; orl-transfer (ten minutes a seed);
+    /// Table: fer-ablation, fer-ablation-complete, orl-open-set, losses-orl, few-shot; mnist-rot, mnist-rot-alpha, tolerance
+    /// (light, makeup and disguise, also tolerance-light and so on alone), attributes, orl-tolerance (some five minutes a
+    /// run); mnist-rot-small (five minutes in all), mnist-rot-minute; orl-transfer (ten minutes a seed);
     /// release-models (an hour); studies of pre-training, on two cores and a seed: data-size (5 hours), data-quality
     /// (6), video-redundancy (3); synth-difficulty, how hard rendered faces are (ten
     /// minutes); or synth-realism, what networks that know only real faces say of rendered ones

@@ -7,7 +7,9 @@
 //! L = c L_class + lambda L_rec + ramp * ( alpha A(s | d) + beta A(y | l) + eta E + mu I(d; s) + mu I(d; l) + mu I(l; s) )
 //! ```
 //!
-//! where A asks for ignorance (uniform target, or the prior), E for uncertainty and I is CLUB or MINE. All are bounded
+//! Adversaries read codes standardised over the batch, so that nothing is hidden by being small.
+//!
+//! Above, A asks for ignorance (uniform target, or the prior), E for uncertainty and I is CLUB or MINE. All are bounded
 //! below but I; CLUB is left out of a step in which its estimate is below 0: then the estimator, not the code, is at fault.
 
 use candle::{Result, Tensor};
@@ -58,9 +60,9 @@ impl Disentangler {
     /// When the batch does not fit.
     pub fn adversary_step(&self, batch: &Batch) -> Result<Step> {
         self.check(batch)?;
-        let codes = self.encode(&batch.images, true)?;
+        let read = standardised(&self.encode(&batch.images, true)?)?;
         let mut tally = Tally::default();
-        self.teach(batch, &codes, &mut tally)?;
+        self.teach(batch, &read, &mut tally)?;
         tally.finish()
     }
 
@@ -123,15 +125,16 @@ impl Disentangler {
                 tally.alarm(Alarm::CollapsedLatent { deviation });
             }
         }
-        let bounded = !matches!(objective.against, Against::Nothing | Against::Reversal);
-        if bounded && objective.teach {
-            self.teach(batch, &codes, &mut tally)?;
-        }
-        if ramp > 0. {
-            if objective.against == Against::Reversal {
-                self.reversed(batch, &codes, objective, ramp, &mut tally)?;
-            } else if bounded {
-                self.bounded(batch, &codes, objective, ramp, &mut tally)?;
+        if objective.against != Against::Nothing {
+            let read = standardised(&codes)?;
+            let bounded = objective.against != Against::Reversal;
+            if bounded && objective.teach {
+                self.teach(batch, &read, &mut tally)?;
+            }
+            match (bounded, ramp > 0.) {
+                (true, true) => self.bounded(batch, &read, objective, ramp, &mut tally)?,
+                (false, true) => self.reversed(batch, &read, objective, ramp, &mut tally)?,
+                (_, false) => (),
             }
         }
         tally.finish()
@@ -350,6 +353,22 @@ impl Disentangler {
         }
         Ok(())
     }
+}
+
+/// Each number of the codes less its mean over the batch, by its standard deviation there: all that the adversaries see.
+///
+/// Codes as they are would let the encoders win by making small what they should not hold; a fresh reader, who looks
+/// at every number on its own scale, would still find it.
+fn standardised(codes: &Codes) -> Result<Codes> {
+    let each = |code: &Tensor| {
+        let centred = code.broadcast_sub(&code.mean_keepdim(0)?)?;
+        let variance = centred.sqr()?.mean_keepdim(0)?;
+        centred.broadcast_div(&(variance + 1e-6)?.sqrt()?)
+    };
+    Ok(Codes {
+        d: each(&codes.d)?,
+        l: each(&codes.l)?,
+    })
 }
 
 /// MINE with the batch's next row as the stranger of each: rows are drawn at random, so that is any other row.

@@ -1,8 +1,8 @@
 //! Multilayer perceptrons that can be frozen: players of a game pass each other gradients without learning from it.
 
 use candle::{Module, Result, Tensor};
-use candle_nn::VarBuilder;
-use phiz_kernels::layers::{Linear, linear};
+use candle_nn::{Init, VarBuilder};
+use phiz_kernels::layers::{Linear, linear, linear_zero_bias};
 use phiz_kernels::relu;
 
 /// Whether a player's own weights learn from a pass.
@@ -26,18 +26,45 @@ impl Mlp {
     /// # Errors
     /// When the builder cannot give the tensors.
     pub fn new(from: usize, hidden: &[usize], to: usize, vb: &VarBuilder<'_>) -> Result<Self> {
-        let widths: Vec<usize> = std::iter::once(from)
-            .chain(hidden.iter().copied())
-            .chain(std::iter::once(to))
-            .collect();
-        let layers = widths
-            .windows(2)
+        Self::ending(from, hidden, to, vb, linear)
+    }
+
+    /// The same, but its first answers are next to a guess: a random conviction about standardised codes would cost many times
+    /// what a guess does, and look like a player that diverges.
+    ///
+    /// # Errors
+    /// When the builder cannot give the tensors.
+    pub fn undecided(
+        from: usize,
+        hidden: &[usize],
+        to: usize,
+        vb: &VarBuilder<'_>,
+    ) -> Result<Self> {
+        let small = Init::Randn {
+            mean: 0.,
+            stdev: 0.01,
+        };
+        Self::ending(from, hidden, to, vb, |from, to, vb| {
+            linear_zero_bias(from, to, small, vb)
+        })
+    }
+
+    fn ending<'a>(
+        from: usize,
+        hidden: &[usize],
+        to: usize,
+        vb: &VarBuilder<'a>,
+        last: impl FnOnce(usize, usize, VarBuilder<'a>) -> Result<Linear>,
+    ) -> Result<Self> {
+        let widths = std::iter::once(from).chain(hidden.iter().copied());
+        let mut layers = widths
+            .clone()
+            .zip(hidden)
             .enumerate()
-            .filter_map(|(i, pair)| match pair {
-                &[from, to] => Some(linear(from, to, vb.pp(i))),
-                _ => None,
-            })
-            .collect::<Result<_>>()?;
+            .map(|(i, (from, &to))| linear(from, to, vb.pp(i)))
+            .collect::<Result<Vec<_>>>()?;
+        let before = widths.last().unwrap_or(from);
+        layers.push(last(before, to, vb.pp(hidden.len()))?);
         Ok(Self { layers })
     }
 

@@ -124,7 +124,7 @@ impl Disentangler {
                 .iter()
                 .map(|factor| {
                     let vb = adversary.pp(name).pp(&factor.name);
-                    Mlp::new(from, hidden, factor.output_dim(), &vb)
+                    Mlp::undecided(from, hidden, factor.output_dim(), &vb)
                 })
                 .collect()
         };
@@ -135,28 +135,28 @@ impl Disentangler {
                 let with_factors = |from: usize, name: &str| -> Result<Vec<Mlp>> {
                     let net = |factor: &Factor| {
                         let vb = vb.pp(name).pp(&factor.name);
-                        Mlp::new(from + factor.code_dim(), hidden, 1, &vb)
+                        Mlp::undecided(from + factor.code_dim(), hidden, 1, &vb)
                     };
                     factors.iter().map(net).collect()
                 };
                 Some(Statistics {
                     factors_d: with_factors(config.d_dim, "factor_d")?,
                     factors_l: with_factors(config.l_dim, "factor_l")?,
-                    l_d: Mlp::new(config.d_dim + config.l_dim, hidden, 1, &vb.pp("l_d"))?,
+                    l_d: Mlp::undecided(config.d_dim + config.l_dim, hidden, 1, &vb.pp("l_d"))?,
                 })
             }
         };
         let adversaries = Adversaries {
             statistics,
             factors_from_d: about_factors(config.d_dim, "factor_from_d")?,
-            class_from_l: Mlp::new(
+            class_from_l: Mlp::undecided(
                 config.l_dim,
                 hidden,
                 config.classes,
                 &adversary.pp("class_from_l"),
             )?,
             factors_from_l: about_factors(config.l_dim, "factor_from_l")?,
-            l_from_d: Mlp::new(
+            l_from_d: Mlp::undecided(
                 config.d_dim,
                 hidden,
                 2 * config.l_dim,

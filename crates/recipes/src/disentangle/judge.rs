@@ -3,7 +3,8 @@
 //! * where the classes are those that were learned: accuracy of the classifier on each part;
 //! * where identities are new: verification by d, on all pairs and on pairs of different states of the removed factor;
 //! * always: fresh probes on codes the encoders never saw. `angle_from_d` is what the run is to bring down to chance,
-//!   `label_from_l` what l should not say, `label_from_d` and `angle_from_l` what they should.
+//!   `label_from_l` what l should not say, `label_from_d` and `angle_from_l` what they should. Where training showed some
+//!   states alone, `light_from_d_shown` asks about those, `light_from_d` about all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -71,6 +72,11 @@ pub fn judge(run: &DisentangleRun, device: &str) -> Result<DisentangleVerdict> {
         if let (Some(a), Some(b)) = (codes.get(&fit.name), codes.get(&probed.name)) {
             found.probes(run, (fit, a), (probed, b))?;
         }
+    }
+    if let Some((fit, probed)) = &judged.shown {
+        let a = encode(&run.config, &splitter, fit, &device)?;
+        let b = encode(&run.config, &splitter, probed, &device)?;
+        found.shown(run, (fit, &a), (probed, &b))?;
     }
     let rendered = judged.parts.iter().any(|part| part.dataset.rendered());
     let mut protocol = Map::new();
@@ -269,6 +275,35 @@ impl Found {
                 let (x, z) = (rows(train, dim, &halves.0)?, rows(test, dim, &halves.1)?);
                 let name = format!("{target}_from_{part}");
                 self.probe(&name, (&x, &a), (&z, &b), config)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What d says of the removed classes in the states that training showed: of the others nobody told the encoder.
+    fn shown(
+        &mut self,
+        run: &DisentangleRun,
+        fit: (&Part, &PartCodes),
+        judged: (&Part, &PartCodes),
+    ) -> Result<()> {
+        let (limit, dim) = (run.config.eval.probe_rows, run.config.model.d_dim);
+        let chosen = (
+            sampled(fit.0.indices.len(), limit),
+            sampled(judged.0.indices.len(), limit),
+        );
+        let thorough = probe_config(run.config.eval.probe_seeds, true);
+        for factor in &run.factors {
+            if let FactorColumnValues::YesNo { .. } = factor.values {
+                continue;
+            }
+            if let Some((a, b)) = pair(&factor.name, fit.0, judged.0, &chosen)? {
+                let (x, z) = (
+                    rows(&fit.1.d, dim, &chosen.0)?,
+                    rows(&judged.1.d, dim, &chosen.1)?,
+                );
+                let name = format!("{}_from_d_shown", factor.name);
+                self.probe(&name, (&x, &a), (&z, &b), &thorough)?;
             }
         }
         Ok(())

@@ -36,6 +36,8 @@ pub(crate) struct Judged {
     pub parts: Vec<Part>,
     /// Images that probes are fitted on, and judged on.
     pub probes: Option<(Part, Part)>,
+    /// Those of them in the states that training showed, where it did not show all.
+    pub shown: Option<(Part, Part)>,
 }
 
 /// Opens a data set: rendered faces are drawn once and kept, digits are turned as they are asked for.
@@ -139,7 +141,11 @@ impl Judged {
             [fit, judge, ..] => Some((fit.clone(), judge.clone())),
             _ => None,
         };
-        Ok(Judged { parts, probes })
+        Ok(Judged {
+            parts,
+            probes,
+            shown: None,
+        })
     }
 
     fn held_out(config: &DisentangleConfig, classes: &[String]) -> Result<Judged> {
@@ -173,9 +179,23 @@ impl Judged {
                 held_out.iter().partition(|&&i| identity[i] < middle);
             (part("probe", fit), part("probed", judge))
         });
+        let probes = probes.filter(|(fit, _)| !fit.indices.is_empty());
+        let shown = match &probes {
+            Some((fit, probed)) if !data.train_states.is_empty() => {
+                let of = |name: &str, from: &Part| {
+                    let states = &data.train_states;
+                    let found =
+                        in_states("data.train_states", states, dataset.as_ref(), &from.indices)?;
+                    Ok::<_, Error>(part(name, found))
+                };
+                Some((of("probe shown", fit)?, of("probed shown", probed)?))
+            }
+            _ => None,
+        };
         Ok(Judged {
             parts: vec![part("test", test)],
-            probes: probes.filter(|(fit, _)| !fit.indices.is_empty()),
+            probes,
+            shown,
         })
     }
 }

@@ -43,6 +43,6 @@ pub use factors::{FactorColumn, FactorColumnValues};
 pub use judge::{DisentangleVerdict, embed, judge};
 pub use model::Splitter;
 pub use named::NAMED;
-pub(crate) use plans::TABLE_NAMES;
+pub(crate) use plans::table_names;
 pub use run::{DisentangleRun, resume, train};
 pub(crate) use table::reproduce;

@@ -210,7 +210,8 @@ impl DisentangleConfig {
 
 /// MNIST-ROT. The network is small so that a run stays within minutes on two cores. The reconstruction weighs more than the
 /// published 0.1, since it is a mean over pixels here, and leaves d alone: what an image needs beyond the class then goes to
-/// l, and d has no reason to hold the angle.
+/// l, and d has no reason to hold the angle. Adversaries as strong as the readers that judge d in the end: with a third of
+/// their turns and half the width a fresh reader found the angle in 30 % of the test images, with these in 23 % (one seed).
 fn digits() -> DisentangleConfig {
     DisentangleConfig {
         recipe: "disentangle".to_string(),
@@ -239,7 +240,7 @@ fn digits() -> DisentangleConfig {
             d_dim: 10,
             l_dim: 20,
             classifier_hidden: vec![128],
-            adversary_hidden: vec![128, 128],
+            adversary_hidden: vec![256, 256],
             decoder_widths: vec![32, 16, 8],
             doubling: Doubling::Upsample,
         },
@@ -258,7 +259,7 @@ fn digits() -> DisentangleConfig {
             l2: 1.0,
             l1: 0.0,
             ssim: 0.0,
-            adversary_turns: 1,
+            adversary_turns: 3,
             teach: true,
             warmup: 100,
             ramp: 400,

@@ -12,7 +12,7 @@ use phiz_train::Observer;
 use super::config::DisentangleConfig;
 use super::judge::{figures, judge, verified};
 use super::material::{Judged, Material};
-use super::plans::{Make, PLANS, Plan};
+use super::plans::{GROUPS, Group, Make, PLANS, Plan};
 use super::run::{DisentangleRun, resume, train};
 use crate::baselines::centred_pixels;
 use crate::folder::{create_folder, write};
@@ -27,6 +27,9 @@ pub(crate) fn reproduce(
     stop: &AtomicBool,
     watch: &mut dyn FnMut(&str) -> Box<dyn Observer>,
 ) -> Result<Progressed> {
+    if let Some(group) = GROUPS.iter().find(|group| group.name == wanted.name) {
+        return together(group, wanted, stop, watch);
+    }
     let Some(plan) = PLANS.iter().find(|plan| plan.name == wanted.name) else {
         return Err(Error::config(format!("unknown table `{}`", wanted.name)));
     };
@@ -60,6 +63,33 @@ pub(crate) fn reproduce(
         write(&wanted.out.join("report.html"), &curve(&table, x, y))?;
     }
     Ok(Progressed::Finished(table))
+}
+
+/// Makes one table after the other; a row is called by its table as well.
+fn together(
+    group: &Group,
+    wanted: &Reproduction,
+    stop: &AtomicBool,
+    watch: &mut dyn FnMut(&str) -> Box<dyn Observer>,
+) -> Result<Progressed> {
+    create_folder(&wanted.out)?;
+    let mut whole = Table::empty(group.name, group.caption, &[], []);
+    for name in group.members {
+        let member = Reproduction {
+            name: (*name).to_string(),
+            out: wanted.out.join(name),
+            ..wanted.clone()
+        };
+        let Progressed::Finished(mut part) = reproduce(&member, stop, watch)? else {
+            return Ok(Progressed::Interrupted);
+        };
+        for row in &mut part.rows {
+            row.name = format!("{name} {}", row.name);
+        }
+        whole.parts.push(part);
+        whole.write(&wanted.out)?;
+    }
+    Ok(Progressed::Finished(whole))
 }
 
 fn configured(
@@ -195,8 +225,9 @@ mod tests {
             out: "out".into(),
             device: "cpu".to_string(),
         };
-        let names: Vec<&str> = PLANS.iter().map(|plan| plan.name).collect();
-        assert_eq!(names, super::super::TABLE_NAMES);
+        for name in GROUPS.iter().flat_map(|group| group.members) {
+            assert!(PLANS.iter().any(|plan| plan.name == *name), "{name}");
+        }
         for plan in PLANS {
             for (name, make) in plan.rows {
                 let (Make::Run(words) | Make::Pixels(words)) = make;

@@ -68,7 +68,7 @@ pub fn reproduce(
     stop: &AtomicBool,
     watch: &mut dyn FnMut(&str) -> Box<dyn Observer>,
 ) -> Result<Progressed> {
-    if crate::disentangle::TABLE_NAMES.contains(&wanted.name.as_str()) {
+    if crate::disentangle::table_names().any(|name| name == wanted.name) {
         return crate::disentangle::reproduce(wanted, stop, watch);
     }
     if let Some(plan) = FEW_SHOT.iter().find(|plan| plan.name == wanted.name) {
@@ -84,10 +84,8 @@ pub fn reproduce(
         .iter()
         .find(|table| table.name == wanted.name)
         .ok_or_else(|| {
-            let others = crate::disentangle::TABLE_NAMES
-                .iter()
-                .chain(crate::study::TABLE_NAMES)
-                .copied();
+            let others =
+                crate::disentangle::table_names().chain(crate::study::TABLE_NAMES.iter().copied());
             let names: Vec<&str> = TABLES
                 .iter()
                 .map(|table| table.name)
