@@ -144,7 +144,7 @@ impl CustomOp3 for LayerNorm {
         for_float!(x.dtype(), OP, T => {
             let x = cpu::operand::<T>(OP, x, xl)?;
             let (w, b) = (cpu::operand::<T>(OP, w, wl)?, cpu::operand::<T>(OP, b, bl)?);
-            let mut out = vec![T::ZERO; x.len()];
+            let mut out = cpu::unwritten(x.len());
             out.par_chunks_mut(self.width)
                 .zip(x.par_chunks(self.width))
                 .with_min_len(rows_per_task(self.width))
@@ -169,7 +169,7 @@ impl CustomOp3 for LayerNorm {
             let (xs, ws, dys) = (View::of(x), View::of(weight), View::of(&grad));
             let (xs, dys) = (xs.slice::<T>(OP)?, dys.slice::<T>(OP)?);
             let w = ws.slice::<T>(OP)?;
-            let mut dx = vec![T::ZERO; xs.len()];
+            let mut dx = cpu::unwritten(xs.len());
             let blocks = (xs.len() / width).div_ceil(BLOCK);
             // Of every block: the weight's gradient, then the bias's.
             let mut partial = vec![T::ZERO; blocks * 2 * width];

@@ -74,7 +74,7 @@ impl SquaredDistances {
         let (n, m, d) = (self.n, self.m, self.d);
         let norms = |x: &[T]| -> Vec<T> { x.chunks_exact(d).map(|r| reduce::dot(r, r)).collect() };
         let (a2, b2) = (norms(a), norms(b));
-        let mut out = vec![T::ZERO; n * m];
+        let mut out = cpu::unwritten(n * m);
         let target = MatMut::rows(&mut out, n, m, m);
         product(
             target,
@@ -160,7 +160,7 @@ fn pull<T: Real>(x: &[T], y: &[T], g: Mat<'_, T>, (n, m, d): (usize, usize, usiz
         false,
         Threads::One,
     );
-    let mut out = vec![T::ZERO; n * d];
+    let mut out = cpu::unwritten(n * d);
     product(
         MatMut::rows(&mut out, n, d, d),
         g,

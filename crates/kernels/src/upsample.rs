@@ -122,10 +122,11 @@ impl Resize {
         }
     }
 
-    /// Adds to `dx`, which is zero at first.
+    /// Writes `dx`.
     #[inline(always)]
     fn backward<T: Real>(&self, shares: &[T], dy: &[T], dx: &mut [T], blend: &mut [T]) {
         let (rows, cols, width) = (&self.rows, &self.cols, self.cols.size);
+        dx.fill(T::ZERO);
         for (y, source) in dy.chunks_exact(cols.len()).enumerate() {
             blend.fill(T::ZERO);
             if cols.picks {
@@ -168,7 +169,7 @@ impl CustomOp1 for Resize {
         for_float!(x.dtype(), self.op, T => {
             let x = cpu::operand::<T>(self.op, x, l)?;
             let (shares, width) = (self.shares::<T>(), self.cols.size);
-            let mut out = vec![T::ZERO; b * c * self.out_pixels()];
+            let mut out = cpu::unwritten(b * c * self.out_pixels());
             out.par_chunks_mut(self.out_pixels())
                 .zip(x.par_chunks(self.in_pixels()))
                 .with_min_len(planes_per_task(self.out_pixels()))
@@ -191,7 +192,7 @@ impl CustomOp1 for Resize {
             let view = View::of(&grad);
             let dy = view.slice::<T>(self.op)?;
             let (shares, width) = (self.shares::<T>(), self.cols.size);
-            let mut dx = vec![T::ZERO; x.elem_count()];
+            let mut dx = cpu::unwritten(x.elem_count());
             dx.par_chunks_mut(self.in_pixels())
                 .zip(dy.par_chunks(self.out_pixels()))
                 .with_min_len(planes_per_task(self.out_pixels()))

@@ -100,10 +100,11 @@ impl Average {
         }
     }
 
-    /// Adds to `dx`, which is zero at first.
+    /// Writes `dx`.
     #[inline(always)]
     fn backward<T: Real>(&self, dy: &[T], dx: &mut [T], line: &mut [T]) {
         let width = self.cols.size;
+        dx.fill(T::ZERO);
         let rows = self.rows.spans.iter().zip(&self.rows.scales);
         for ((span, &scale), dy) in rows.zip(dy.chunks_exact(self.cols.len())) {
             line.fill(T::ZERO);
@@ -133,7 +134,7 @@ impl CustomOp1 for Average {
         let (b, c, ..) = l.shape().dims4()?;
         for_float!(x.dtype(), self.op, T => {
             let x = cpu::operand::<T>(self.op, x, l)?;
-            let mut out = vec![T::ZERO; b * c * self.out_pixels()];
+            let mut out = cpu::unwritten(b * c * self.out_pixels());
             out.par_chunks_mut(self.out_pixels())
                 .zip(x.par_chunks(self.in_pixels()))
                 .with_min_len(planes_per_task(self.in_pixels()))
@@ -155,7 +156,7 @@ impl CustomOp1 for Average {
         for_float!(x.dtype(), self.op, T => {
             let view = View::of(&grad);
             let dy = view.slice::<T>(self.op)?;
-            let mut dx = vec![T::ZERO; x.elem_count()];
+            let mut dx = cpu::unwritten(x.elem_count());
             dx.par_chunks_mut(self.in_pixels())
                 .zip(dy.par_chunks(self.out_pixels()))
                 .with_min_len(planes_per_task(self.in_pixels()))
@@ -303,7 +304,7 @@ impl CustomOp1 for GlobalAverage {
             let view = View::of(&grad);
             let dy = view.slice::<T>(self.name())?;
             let scale = T::from_f64(1.0 / (h * w) as f64);
-            let mut dx = vec![T::ZERO; x.elem_count()];
+            let mut dx = cpu::unwritten(x.elem_count());
             dx.par_chunks_mut(h * w).zip(dy).for_each(|(plane, &dy)| plane.fill(dy * scale));
             Ok(Some(cpu::tensor(dx, x.shape())?))
         })

@@ -90,9 +90,10 @@ impl<F: RowLoss> CosineOp<F> {
         let ib = inverse_norms(self.op, self.names.1, b, d)?;
         let wants = self.rows.wants;
         let height = (BLOCK / (m * size_of::<T>())).clamp(1, n);
-        let mut z = vec![T::ZERO; height * m];
+        // Products write all of these before anything reads them.
+        let mut z = cpu::unwritten(height * m);
         let mut values = vec![RowValue::default(); n];
-        let grads = |len: usize| vec![T::ZERO; if wants { len } else { 0 }];
+        let grads = |len: usize| cpu::unwritten(if wants { len } else { 0 });
         let (mut da, mut db) = (grads(n * d), grads(m * d));
         for start in (0..n).step_by(height) {
             let rows = height.min(n - start);

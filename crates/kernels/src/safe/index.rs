@@ -146,7 +146,7 @@ impl CustomOp2 for ScatterAdd {
         for_float!(grad.dtype(), SCATTER, T => {
             let view = View::of(&grad);
             let dy = view.slice::<T>(SCATTER)?;
-            let mut out = vec![T::ZERO; src.elem_count()];
+            let mut out = cpu::unwritten(src.elem_count());
             out.par_chunks_mut(self.rows * inner)
                 .zip(dy.par_chunks(self.places * inner))
                 .zip(self.indices.par_chunks(self.rows * inner))
