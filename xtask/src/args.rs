@@ -222,10 +222,10 @@ pub struct ReproduceArgs {
     /// study.sizes and study.people
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// Only the rows of these names; may be repeated
+    /// Only the rows of these names, in tables of tasks and studies also those that hold the word; may be repeated
     #[arg(long = "row", value_name = "NAME")]
     pub rows: Vec<String>,
-    /// A further trunk for few-shot or orl-transfer: a run or weight file and what to call it; may be repeated
+    /// A further trunk for few-shot (a run or weight file) or orl-transfer (a run) and what to call it; may be repeated
     #[arg(long = "trunk", value_name = "NAME=RUN")]
     pub trunks: Vec<String>,
     /// Folder for the runs and the table; runs already finished there are not trained again

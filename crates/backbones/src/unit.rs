@@ -3,7 +3,9 @@
 use candle::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 use phiz_kernels::inference::{Builder, Channels};
-use phiz_kernels::layers::{BatchNorm, Conv2d, ConvBn, Linear, fold_batch_norm_before};
+use phiz_kernels::layers::{
+    BatchNorm, Conv2d, ConvBn, Linear, fold_batch_norm_before, linear_zero_bias,
+};
 use phiz_kernels::{Activation, Conv2dConfig};
 
 use crate::cost::Cost;
@@ -143,9 +145,7 @@ pub(crate) fn he_linear(from: usize, to: usize, vb: &VarBuilder) -> Result<Linea
         mean: 0.,
         stdev: (2. / from as f64).sqrt(),
     };
-    let weight = vb.get_with_hints((to, from), "weight", init)?;
-    let bias = vb.get_with_hints(to, "bias", Init::Const(0.))?;
-    Ok(Linear::new(weight, Some(bias)))
+    linear_zero_bias(from, to, init, vb.clone())
 }
 
 /// `kernel` x `kernel`, padded so that stride 1 keeps the side (odd kernels).

@@ -114,8 +114,7 @@ fn expression_network() {
 
 /// Photographs have flat areas, where thousands of pixels share one value. candle adds a whole map up in f32, one
 /// element after the other; of equal elements the roundings do not cancel, and the statistics of its norms
-/// lose three digits. Here sums run in lanes and are finished in f64. This is all that tells a training run
-/// by candle's operations from one by ours.
+/// lose three digits. Here sums run in lanes and are finished in f64. In f64 both agree.
 #[test]
 fn flat_images_differ_by_what_rounding_moves() {
     let x = images(&[6, 3, 64, 64], DType::F64);
@@ -138,7 +137,7 @@ fn flat_images_differ_by_what_rounding_moves() {
     );
     assert!(same < 1e-9, "{same}");
     assert!(moved < 1e-4 && ours < 1e-4, "{moved} {ours}");
-    assert!(theirs < 5e-2, "{theirs}");
+    assert!(theirs < 5e-2 && theirs > 10. * ours, "{theirs} {ours}");
 }
 
 #[test]

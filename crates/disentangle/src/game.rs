@@ -7,10 +7,11 @@
 //! L = c L_class + lambda L_rec + ramp * ( alpha A(s | d) + beta A(y | l) + eta E + mu I(d; s) + mu I(d; l) + mu I(l; s) )
 //! ```
 //!
-//! Adversaries read codes standardised over the batch, so that nothing is hidden by being small.
-//!
-//! Above, A asks for ignorance (uniform target, or the prior), E for uncertainty and I is CLUB or MINE. All are bounded
+//! where A asks for ignorance (uniform target, or the prior), E for uncertainty and I is CLUB or MINE. All are bounded
 //! below but I; CLUB is left out of a step in which its estimate is below 0: then the estimator, not the code, is at fault.
+//!
+//! Adversaries read codes standardised over the batch, so that nothing is hidden by being small, down to a deviation of about
+//! a thousandth.
 
 use candle::{Result, Tensor};
 

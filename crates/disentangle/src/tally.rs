@@ -117,7 +117,7 @@ pub(crate) fn guess(factor: &Factor) -> f64 {
     }
 }
 
-/// For a Gaussian head about standardised numbers or codes within (-1, 1).
+/// For a Gaussian head about standardised numbers.
 pub(crate) const GAUSSIAN_GUESS: f64 = 1.;
 
 /// Accuracy that a guess keeps with near certainty: three standard errors below that of guessing uniformly.

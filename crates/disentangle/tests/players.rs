@@ -201,6 +201,47 @@ fn who_is_taught_in_a_main_turn_learns_what_he_learns_in_his_own() {
     }
 }
 
+/// What an adversary is told does not depend on how large a code is, and its first answer is next to a guess.
+#[test]
+fn adversaries_see_small_codes_as_large_ones_and_begin_undecided() {
+    let losses = |scale: f64| -> Vec<(String, f64)> {
+        let parameters = Parameters::new(Streams::new(3), DType::F32, &Device::Cpu);
+        let model = model(&parameters, false, Doubling::Upsample);
+        for head in ["head_d", "head_l"] {
+            for part in ["weight", "bias"] {
+                let var = parameters.get(&format!("{head}.{part}")).unwrap();
+                var.set(&(var.as_tensor() * scale).unwrap()).unwrap();
+            }
+        }
+        // Where an adversary has learned something, its answers depend on its input.
+        for (name, var) in parameters.trainable() {
+            if name.starts_with("adversary") && name.ends_with("1.weight") && scale < 1. {
+                var.set(&(var.as_tensor() * 20.).unwrap()).unwrap();
+            }
+        }
+        let step = model.adversary_step(&batch(32)).unwrap();
+        let of_codes =
+            |(name, _): &(String, f64)| name.contains("_from_") && !name.contains("accuracy");
+        step.metrics.into_iter().filter(of_codes).collect()
+    };
+    let (small, smaller) = (losses(0.2), losses(0.1));
+    assert!(small.len() >= 5, "{small:?}");
+    for ((name, a), (_, b)) in small.iter().zip(&smaller) {
+        assert!((a - b).abs() < 0.1 * a.abs(), "{name}: {a} and {b}");
+    }
+    for (name, loss) in losses(1.) {
+        let guess = match name.as_str() {
+            "class_from_l" => 4f64.ln(),
+            name if name.starts_with("angle") => 3f64.ln(),
+            _ => continue,
+        };
+        assert!(
+            (loss - guess).abs() < 0.02,
+            "{name}: {loss}, a guess {guess}"
+        );
+    }
+}
+
 #[test]
 fn another_loss_of_d_takes_the_place_of_the_classifiers() {
     let parameters = Parameters::new(Streams::new(3), DType::F32, &Device::Cpu);

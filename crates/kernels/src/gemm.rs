@@ -1,8 +1,8 @@
 //! Matrix products over strided views, and shared output buffers written from several threads.
 
-use crate::conv::panel::{self, Panel};
 use crate::cpu::Real;
 use crate::lower_gemm::{self, Raw};
+use crate::panel::{self, Panel};
 use candle::DType;
 use gemm::Parallelism;
 use std::marker::PhantomData;
@@ -166,11 +166,25 @@ const LARGEST: usize = 1 << 13;
 const FARTHEST: usize = 1 << 10;
 
 /// `out = a b`, or `out += a b` with `accumulate`.
+pub(crate) fn product<T: Real>(
+    out: MatMut<'_, T>,
+    a: Mat<'_, T>,
+    b: Mat<'_, T>,
+    accumulate: bool,
+    threads: Threads,
+) {
+    let rows = a.rows;
+    product_of(rows, out, a, b, accumulate, threads);
+}
+
+/// [`product`] of a block of a matrix of `rows` rows: how sums are formed depends on those, so that it does not
+/// depend on the blocks, which may be as many as there are threads.
 #[expect(
     clippy::needless_pass_by_value,
     reason = "the product uses up its unique view"
 )]
-pub(crate) fn product<T: Real>(
+pub(crate) fn product_of<T: Real>(
+    rows: usize,
     out: MatMut<'_, T>,
     a: Mat<'_, T>,
     b: Mat<'_, T>,
@@ -189,8 +203,8 @@ pub(crate) fn product<T: Real>(
         && threads == Threads::One
         && (out.col_stride, b.col_stride) == (1, 1)
         && a.cols <= DEEPEST
-        && a.rows * a.cols <= LARGEST
-        && (a.rows <= 64 || out.row_stride <= FARTHEST)
+        && rows * a.cols <= LARGEST
+        && (rows <= 64 || out.row_stride <= FARTHEST)
     {
         // SAFETY: T is f32; the views were bounds-checked when made, the dimensions agree by the
         // assertion, and `out` is unique (a mutable borrow or a promise of the caller of

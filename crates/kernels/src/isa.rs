@@ -6,7 +6,7 @@
 //! and the matrix products of this crate; products that candle makes itself (`Tensor::matmul`) still
 //! take the widest set.
 //!
-//! Loops give the same bits on every set: they are compiled from one source, and no multiplication is
+//! Loops, except those of depthwise convolution, give the same bits on every set: they are compiled from one source, and no multiplication is
 //! fused with an addition behind its back. Matrix products fuse them where the set can, and so differ
 //! between sets by rounding.
 

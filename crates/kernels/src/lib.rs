@@ -88,6 +88,7 @@ mod max_pool;
 mod norm;
 pub mod ops;
 pub mod pairwise;
+mod panel;
 mod pool;
 mod recycler;
 mod reduce;

@@ -1,8 +1,8 @@
 //! The affine map, its three products written to the matrix multiplier directly.
 
-use crate::conv::panel::{Dots, Run, SUM};
 use crate::cpu::{self, Real};
 use crate::gemm::{Mat, MatMut, Shared, Threads, product};
+use crate::panel::{Dots, Run, SUM};
 use crate::scratch;
 use crate::weighted::{self, Weighted};
 use candle::{Result, Shape, Tensor};

@@ -121,6 +121,9 @@ mod large {
     const LAZY: usize = 1 << 20;
     /// Cleared mappings kept.
     const SPARE: usize = 64;
+    /// Entries of a list. It grows while the lock is held, so it must stay below the blocks that this allocator itself
+    /// gives out: asking it for one would wait for the lock for ever.
+    const MOST: usize = 2048;
 
     pub(super) fn is(layout: Layout) -> bool {
         layout.size() >= LEAST && layout.align() <= PAGE && layout.size() <= isize::MAX as usize / 4
@@ -239,12 +242,21 @@ mod large {
             }
             return block;
         }
-        let (len, mapped) = (class(size), cleared(size));
+        let mapped = cleared(size);
         {
             let mut kept = kept();
+            if kept.cleared.len() >= MOST {
+                drop(kept);
+                let block = alloc(size);
+                if !block.is_null() {
+                    // SAFETY: as above.
+                    unsafe { std::ptr::write_bytes(block, 0, size) };
+                }
+                return block;
+            }
             if let Some(i) = kept.spare.iter().rposition(|&(_, length)| length == mapped) {
                 let (address, _) = kept.spare.swap_remove(i);
-                kept.count(len);
+                kept.count(mapped);
                 kept.cleared.push(address);
                 return std::ptr::with_exposed_provenance_mut(address);
             }
@@ -252,7 +264,7 @@ mod large {
         let block = map(mapped);
         if !block.is_null() {
             let mut kept = kept();
-            kept.count(len);
+            kept.count(mapped);
             kept.cleared.push(block.expose_provenance());
         }
         block
@@ -288,15 +300,23 @@ mod large {
         let mut was_cleared = false;
         {
             let mut kept = kept();
-            kept.used_bytes -= len;
             if let Some(i) = kept.cleared.iter().rposition(|&a| a == address) {
+                kept.used_bytes -= cleared(size);
                 kept.cleared.swap_remove(i);
                 was_cleared = true;
             } else {
+                kept.used_bytes -= len;
+                if kept.free.len() >= MOST
+                    && let Some((old, len)) = kept.free.pop_front()
+                {
+                    kept.free_bytes -= len;
+                    released.push((old, len));
+                }
                 kept.free.push_back((address, len));
                 kept.free_bytes += len;
                 let most = kept.most_used + kept.most_used / 2;
                 while kept.used_bytes + kept.free_bytes > most
+                    && released.len() < MOST
                     && let Some((old, len)) = kept.free.pop_front()
                 {
                     kept.free_bytes -= len;

@@ -313,10 +313,34 @@ fn the_number_of_threads_changes_no_bit() -> Result<()> {
                     .collect()
             };
             let one = on(1);
-            for threads in [2, 3, 5] {
+            for threads in [2, 3, 5, 6, 8] {
                 assert!(one == on(threads), "{name}, {dtype:?}, {threads} threads");
             }
         }
+    }
+    Ok(())
+}
+
+/// A depthwise weight's gradient is a sum over all pixels of the batch: in f32 it keeps its digits.
+#[test]
+fn long_sums_of_a_depthwise_gradient_keep_their_digits() -> Result<()> {
+    let config = Conv2dConfig {
+        padding: 1,
+        groups: 16,
+        ..Conv2dConfig::default()
+    };
+    let x = ((values(1, &[96, 16, 14, 14]) + 1.5)? * 0.4)?;
+    let weight = values(2, &[16, 1, 3, 3]);
+    let gradient = |dtype: DType| -> Result<Vec<f64>> {
+        let w = Var::from_tensor(&weight.to_dtype(dtype)?)?;
+        let y = k::conv2d(&x.to_dtype(dtype)?, &w, None, config)?;
+        Ok(flat(y.sum_all()?.backward()?.get(&w).unwrap()))
+    };
+    // candle adds the pixels up in one chain.
+    let by_candle = k::ops::chosen()? == k::ops::Ops::Candle;
+    let limit = if by_candle { 1e-4 } else { 1e-6 };
+    for (a, b) in gradient(DType::F32)?.iter().zip(gradient(DType::F64)?) {
+        assert!((a - b).abs() < limit * b, "{a}, in f64 {b}");
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::network::Network;
 use crate::run::Run;
 use crate::source::{Source, class_targets, open, open_source};
-use crate::{Error, Result, open_device};
+use crate::{Result, open_device};
 
 /// Images embedded at once.
 const BATCH: usize = 128;
@@ -413,9 +413,7 @@ impl Verdict {
     /// When the folder cannot be written.
     pub fn write(&self, folder: &Path) -> Result<()> {
         crate::folder::create_folder(folder)?;
-        let text = serde_json::to_string_pretty(&self.to_json())
-            .map_err(|error| Error::config(error.to_string()))?;
-        crate::folder::write(&folder.join("eval.json"), &format!("{text}\n"))?;
+        crate::folder::write_json(&folder.join("eval.json"), &self.to_json())?;
         let page = crate::page::page(self)?;
         crate::folder::write(&folder.join("report.html"), &page)
     }

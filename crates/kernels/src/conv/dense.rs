@@ -8,7 +8,7 @@ use super::geometry::Geometry;
 use super::im2col::{fold, unfold};
 use super::{direct, dots, winograd};
 use crate::cpu::{Real, part};
-use crate::gemm::{Mat, MatMut, Shared, Threads, product, transpose};
+use crate::gemm::{Mat, MatMut, Shared, Threads, product, product_of, transpose};
 use crate::scratch;
 use rayon::prelude::*;
 
@@ -39,7 +39,7 @@ impl Plan {
         let per_image = if g.out_pixels() >= TILE {
             g.out_pixels().div_ceil(TILE)
         } else {
-            // Small weights stay in the first-level cache from one image to the next.
+            // Small weights stay in the second-level cache from one image to the next.
             usize::from(g.out_pixels() >= LEAST && g.out_per_group() * g.depth() <= SMALL)
         };
         let tiles = if per_image > 0 {
@@ -181,7 +181,7 @@ fn multiply<'o, T: Real>(
         let data = &x[(image * g.in_channels + channel0) * pixels + p..];
         let cols = Mat::rows(data, g.in_per_group(), width, pixels);
         let w = Mat::rows(weight, rows, g.depth(), g.depth());
-        product(target(0), w, cols, false, Threads::One);
+        product_of(g.out_per_group(), target(0), w, cols, false, Threads::One);
         return;
     }
     // A row stride that is not a power of two keeps the rows in different cache sets.
@@ -204,7 +204,8 @@ fn multiply<'o, T: Real>(
                 },
             );
             let w = Mat::new(&weight[c0 * taps..], rows, depth, g.depth(), 1);
-            product(
+            product_of(
+                g.out_per_group(),
                 target(c0),
                 w,
                 Mat::rows(cols, depth, width, stride),
@@ -321,7 +322,8 @@ fn scatter<T: Real>(g: &Geometry, turned: &[T], grad: &[T], out: &mut [T]) {
 const GRADIENT_ROWS: usize = 144;
 /// Weights from which all columns are summed by one task for each chunk of rows.
 const MANY: usize = 1 << 16;
-/// Least number of tasks of the weight gradient; a constant, so that sums do not depend on threads.
+/// Least number of tasks of the weight gradient where columns can be split; a constant, so that sums do not depend on threads.
+/// Many weights give as few as four tasks (pointwise layers), which was chosen on two cores.
 const TASKS: usize = 16;
 
 /// Gradient of the weight: the sum over all columns of output gradient times unfolded input.

@@ -9,8 +9,8 @@
 
 use super::geometry::Geometry;
 use super::im2col::unfold;
-use super::panel::{Dots, Run, SUM};
 use crate::cpu::part;
+use crate::panel::{Dots, Run, SUM};
 use crate::scratch;
 use rayon::prelude::*;
 
@@ -23,7 +23,7 @@ const PARTS: usize = 8;
 
 /// Whether this is faster than the other ways.
 pub(crate) fn fits(g: &Geometry) -> bool {
-    g.weight_len() <= WEIGHTS && (g.is_pointwise() || g.in_per_group() <= 4 || g.kernel == (1, 1))
+    g.weight_len() <= WEIGHTS && (g.in_per_group() <= 4 || g.kernel == (1, 1))
 }
 
 /// Pixels worked on together: some images, or a part of one.

@@ -349,7 +349,8 @@ fn sum<S: Simd, const N: usize>(
 ) {
     let taps: [usize; N] = std::array::from_fn(|n| frame.taps[t + n]);
     for v in (0..LANES).step_by(S::F32_LANES) {
-        let mut acc: [S::f32s; N] = std::array::from_fn(|n| load::<S>(sums, (t + n) * LANES + v));
+        // Each image for itself: one chain over the whole batch would lose digits.
+        let mut acc = [simd.splat_f32s(0.0); N];
         for y in 0..g.out_height {
             for x in 0..g.out_width {
                 let at = frame.window(g, y, x) + v;
@@ -360,7 +361,8 @@ fn sum<S: Simd, const N: usize>(
             }
         }
         for (n, sum) in acc.iter().enumerate() {
-            store::<S>(sums, (t + n) * LANES + v, *sum);
+            let at = (t + n) * LANES + v;
+            store::<S>(sums, at, simd.add_f32s(load::<S>(sums, at), *sum));
         }
     }
 }

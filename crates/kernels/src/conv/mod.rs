@@ -1,8 +1,8 @@
 //! Two-dimensional convolution with any stride, padding, dilation and groups.
 //!
-//! [`dense`] unfolds tiles of columns and multiplies matrices, unless [`winograd`] (3 x 3 at stride 1) or
-//! [`direct`] (windows read where they lie) is faster; [`depthwise`] loops directly where a
-//! group has a single input channel. All write all three passes by hand: output, input gradient and
+//! [`dense`] unfolds tiles of columns and multiplies matrices, unless [`winograd`] (3 x 3 at stride 1), [`direct`]
+//! (windows read where they lie) or, for the gradient of few weights, [`dots`] is faster. Where a group has a single
+//! input channel, [`depthwise`] loops directly over wide maps and [`lanes`] over narrow ones, sixteen channels side by side. All write all three passes by hand: output, input gradient and
 //! weight gradient.
 
 pub(crate) mod dense;
@@ -12,7 +12,6 @@ mod dots;
 pub(crate) mod geometry;
 pub(crate) mod im2col;
 mod lanes;
-pub(crate) mod panel;
 pub(crate) mod turn;
 pub(crate) mod winograd;
 

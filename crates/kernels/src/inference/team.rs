@@ -2,8 +2,8 @@
 //!
 //! A layer of a small network takes some ten microseconds, about what it takes to wake a thread. So helpers come
 //! once for all layers: they take parts of whichever layer is under way, and wait for the next one on the
-//! spot. The calling thread takes parts as well and never waits for a helper to come, only for parts that
-//! one has taken; without helpers it does everything by itself.
+//! spot. The calling thread takes parts as well; within a layer it never waits for a helper to come, only for parts that
+//! one has taken. After the last layer it waits until every helper that was called has looked in.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -88,6 +88,8 @@ pub(super) fn run(
     prepare: impl Fn(usize),
     run: impl Fn(usize, usize) + Sync,
 ) {
+    // Nobody is called who would find nothing to do.
+    let threads = threads.min(parts.iter().copied().max().unwrap_or(1));
     if threads < 2 {
         for (layer, &parts) in parts.iter().enumerate() {
             prepare(layer);

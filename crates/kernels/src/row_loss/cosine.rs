@@ -74,9 +74,10 @@ fn project<T: Real>(g: &mut [T], x: &[T], inverse: &[T], d: usize) {
             crate::simd::run(
                 #[inline(always)]
                 || {
-                    let along = reduce::dot(g, x) * inverse * inverse;
+                    // The square of the norm may leave the range of the type: each factor meets one inverse.
+                    let along = reduce::dot(g, x) * inverse;
                     for (g, &x) in g.iter_mut().zip(x) {
-                        *g -= along * x;
+                        *g -= along * (x * inverse);
                     }
                 },
             );

@@ -86,6 +86,15 @@ fn huge_tiny_zero_and_missing_numbers() -> Result<()> {
     for scale in [1e-30f32, 1e-10, 1.0, 1e10, 1e30] {
         let expected = 0.36 + 0.216;
         assert!((value(scale, 0.0)? - expected).abs() < 1e-5, "{scale}");
+        // The gradient turns the row and does not stretch it.
+        let a = Var::new(&[[1f32, 0.0], [scale, 0.0]], cpu)?;
+        let p = Tensor::ones(2, DType::F32, cpu)?;
+        let w = vec![0.0, 1.0];
+        let loss = cosine_row_loss("test", ("a", &a), ("b", &b), Some(&p), w, Squares)?;
+        let grad = loss.backward()?.get(&a).unwrap().to_vec2::<f32>()?;
+        let turn = grad[1][1] * scale;
+        assert!(turn.is_finite() && turn.abs() > 0.1, "{scale}: {grad:?}");
+        assert!((grad[1][0] * scale).abs() < 1e-5, "{scale}: {grad:?}");
     }
     assert_eq!(value(0.0, 0.0)?, 0.0);
     let message = value(f32::NAN, 1.0).unwrap_err().to_string();

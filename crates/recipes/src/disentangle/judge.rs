@@ -4,7 +4,7 @@
 //! * where identities are new: verification by d, on all pairs and on pairs of different states of the removed factor;
 //! * always: fresh probes on codes the encoders never saw. `angle_from_d` is what the run is to bring down to chance,
 //!   `label_from_l` what l should not say, `label_from_d` and `angle_from_l` what they should. Where training showed some
-//!   states alone, `light_from_d_shown` asks about those, `light_from_d` about all.
+//!   states alone and people are held out, `light_from_d_shown` asks about those, `light_from_d` about all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -24,7 +24,7 @@ use super::factors::{FactorColumn, FactorColumnValues};
 use super::material::{Judged, Part, sampled};
 use super::model::Splitter;
 use super::run::DisentangleRun;
-use crate::folder::{create_folder, write};
+use crate::folder::{create_folder, write, write_json};
 use crate::{Error, Result, open_device};
 
 /// What was found about a run.
@@ -481,9 +481,7 @@ impl DisentangleVerdict {
     /// When the folder cannot be written.
     pub fn write(&self, folder: &Path) -> Result<()> {
         create_folder(folder)?;
-        let text = serde_json::to_string_pretty(&self.to_json())
-            .map_err(|error| Error::config(error.to_string()))?;
-        write(&folder.join("eval.json"), &format!("{text}\n"))?;
+        write_json(&folder.join("eval.json"), &self.to_json())?;
         write(&folder.join("report.html"), &self.html)
     }
 }

@@ -295,7 +295,8 @@ fn digits() -> DisentangleConfig {
     }
 }
 
-/// Rendered faces of 32 pixels, identities of the test apart from those of training.
+/// Rendered faces of 32 pixels, identities of the test apart from those of training. Adversaries as strong as for digits: in
+/// `tolerance-light` one turn of half the width gave an AUC of 0.811 and a leakage of 0.237, these 0.856 and 0.120 (one seed).
 fn faces() -> DisentangleConfig {
     let mut config = digits();
     config.recipe = "disentangle-faces".to_string();

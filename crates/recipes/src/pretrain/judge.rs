@@ -118,9 +118,7 @@ impl PretrainVerdict {
     /// When the folder cannot be written.
     pub fn write(&self, folder: &Path) -> Result<()> {
         crate::folder::create_folder(folder)?;
-        let text = serde_json::to_string_pretty(&self.to_json())
-            .map_err(|error| Error::config(error.to_string()))?;
-        crate::folder::write(&folder.join("eval.json"), &format!("{text}\n"))?;
+        crate::folder::write_json(&folder.join("eval.json"), &self.to_json())?;
         crate::folder::write(&folder.join("report.html"), &super::page::page(self)?)
     }
 }

@@ -19,11 +19,12 @@ pub struct Named {
     method: MethodName,
 }
 
-/// Every named pre-training recipe. They share data, trunk, number of steps and judging.
+/// Every named pre-training recipe. They share data, number of steps and judging, and all but `mae`, which has a vision
+/// transformer, the trunk.
 pub const NAMED: &[Named] = &[
     Named {
         name: "swav",
-        summary: "pre-training without labels: swapped assignments between two large and four small crops",
+        summary: "pre-training without labels: swapped assignments between two large and two small crops",
         method: MethodName::Swav,
     },
     Named {

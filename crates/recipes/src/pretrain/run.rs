@@ -286,7 +286,7 @@ fn fit_config(config: &PretrainConfig, per_epoch: u64, out: &Path) -> FitConfig 
         },
         optimizer,
         groups: GroupRules {
-            // The published training decays everything; so does layer-wise adaptation.
+            // SwAV's published training decays everything; so does layer-wise adaptation.
             decay_vectors: true,
             // Frozen prototypes have no gradient at first.
             allow_unused: config.method.name == MethodName::Swav && config.method.freeze_steps > 0,

@@ -1,7 +1,7 @@
 //! Whole tables: several recipes, several seeds, mean and spread.
 //!
 //! Every run has a folder below the table's, so that a table that was interrupted goes on where it
-//! stopped, and a row can be looked at. `table.md` and `table.json` are written anew after every run.
+//! stopped, and a row can be looked at. `table.md` and `table.json` are written anew after every seed at least.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -26,7 +26,7 @@ mod settle;
 mod table;
 mod tables;
 
-pub(crate) use settle::{Figures, Start, chosen, judged_before, settled};
+pub(crate) use settle::{Figures, Start, chosen, judged_before, meant, settled};
 pub use table::{Row, Table};
 use tables::{LOSS_BUDGET, Make, ORL, TABLES};
 
@@ -39,7 +39,7 @@ pub struct Reproduction {
     pub seeds: u64,
     /// `key=value` words applied to every recipe of the table.
     pub set: Vec<String>,
-    /// Only these rows; empty: all. In tables of tasks, rows whose name holds one of these.
+    /// Only these rows; empty: all. In tables of tasks and studies a word that is no row's name means those that hold it.
     pub rows: Vec<String>,
     /// `NAME=RUN` or `NAME=FILE`: further trunks to start tasks from, in tables that compare trunks.
     pub trunks: Vec<String>,
@@ -68,6 +68,19 @@ pub fn reproduce(
     stop: &AtomicBool,
     watch: &mut dyn FnMut(&str) -> Box<dyn Observer>,
 ) -> Result<Progressed> {
+    if let Some(word) = wanted.set.iter().find(|word| word.starts_with("seed=")) {
+        return Err(Error::config(format!(
+            "`{word}`: a table goes through seeds itself; expected --seeds with their number"
+        )));
+    }
+    let with_trunks =
+        wanted.name == "orl-transfer" || FEW_SHOT.iter().any(|p| p.name == wanted.name);
+    if let (false, Some(trunk)) = (with_trunks, wanted.trunks.first()) {
+        return Err(Error::config(format!(
+            "--trunk {trunk}: `{}` compares no trunks; few-shot and orl-transfer do",
+            wanted.name
+        )));
+    }
     if crate::disentangle::table_names().any(|name| name == wanted.name) {
         return crate::disentangle::reproduce(wanted, stop, watch);
     }

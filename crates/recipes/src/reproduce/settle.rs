@@ -1,6 +1,6 @@
 //! Runs of a table that are kept: found complete they are not made again, begun they go on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
@@ -88,6 +88,34 @@ pub(crate) fn chosen<'a, M>(
         .collect())
 }
 
+/// Which of the rows `words` mean, all where there is no word: a word that is a row's name means that row, any other word
+/// the rows that hold it.
+///
+/// # Errors
+/// When a word means none.
+pub(crate) fn meant(names: &[String], words: &[String]) -> Result<BTreeSet<String>> {
+    if words.is_empty() {
+        return Ok(names.iter().cloned().collect());
+    }
+    let mut all = BTreeSet::new();
+    for word in words {
+        let before = all.len();
+        match names.iter().find(|name| *name == word) {
+            Some(name) => {
+                all.insert(name.clone());
+            }
+            None => all.extend(names.iter().filter(|name| name.contains(word)).cloned()),
+        }
+        if all.len() == before && !names.iter().any(|name| name.contains(word)) {
+            return Err(Error::config(format!(
+                "no row is called `{word}` or has it in its name; there are: {}",
+                names.join(", ")
+            )));
+        }
+    }
+    Ok(all)
+}
+
 impl Table {
     /// A table without figures yet.
     pub(crate) fn empty(
@@ -123,5 +151,28 @@ impl Row {
         for (metric, value) in figures {
             self.values.entry(metric).or_default().push(value);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_name_means_one_row_and_a_part_of_it_several() {
+        let names = ["swav 1000", "swav 10000", "supervised 1000"].map(String::from);
+        let of = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+            meant(&names, &words).map(|rows| rows.into_iter().collect::<Vec<_>>())
+        };
+        assert_eq!(of(&["swav 1000"]).unwrap(), ["swav 1000"]);
+        assert_eq!(of(&["swav 1000", "swav 1000"]).unwrap(), ["swav 1000"]);
+        assert_eq!(of(&["swav"]).unwrap(), ["swav 1000", "swav 10000"]);
+        assert_eq!(of(&[]).unwrap().len(), 3);
+        let error = of(&["swav", "byol"]).unwrap_err().to_string();
+        assert!(
+            error.contains("`byol`") && error.contains("supervised 1000"),
+            "{error}"
+        );
     }
 }

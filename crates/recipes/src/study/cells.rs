@@ -184,7 +184,7 @@ fn video_redundancy(settings: &Settings) -> Result<Vec<Cell>> {
         let row = format!("{sequences} x {frames}");
         cells.push(cell(row, "as many frames", sequences, frames, 25)?);
     }
-    // Four seconds of as many people as the first of the lines above has; the same time in fewer frames.
+    // Four seconds of as many people as the last of the lines above has; the same time in fewer frames.
     let sequences = settings.images.div_ceil(100).max(2);
     for (share, part) in [("100%", 1), ("10%", 10), ("1%", 100)] {
         let frames = 4 * RATE / part;

@@ -14,7 +14,7 @@ use super::kept::pretrained;
 use super::settings::Settings;
 use crate::folder::{create_folder, write, write_json};
 use crate::pretrain::{self, FACES, PretrainConfig, Probed, Yardstick};
-use crate::reproduce::{Figures, Progressed, Reproduction, Row, Table, judged_before};
+use crate::reproduce::{Figures, Progressed, Reproduction, Row, Table, judged_before, meant};
 use crate::{Error, Result, open_device};
 
 /// What frozen trunks are compared by.
@@ -67,13 +67,11 @@ pub(super) fn study(
     }
     let settings = Settings::read(&wanted.set)?;
     let mut cells = (study.cells)(&settings)?;
-    if !wanted.rows.is_empty() {
-        cells.retain(|cell| wanted.rows.iter().any(|word| cell.row.contains(word)));
-    }
+    let names: Vec<String> = cells.iter().map(|cell| cell.row.clone()).collect();
+    let rows = meant(&names, &wanted.rows)?;
+    cells.retain(|cell| rows.contains(&cell.row));
     let Some(first) = cells.first() else {
-        return Err(Error::config(
-            "no row has a name that holds one of those words",
-        ));
+        return Err(Error::config(format!("`{}` has no rows", study.name)));
     };
     create_folder(&wanted.out)?;
     let device = open_device(&wanted.device)?;

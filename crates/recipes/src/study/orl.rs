@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::folder::{create_folder, write_json};
 use crate::judge::{Subject, verdict};
 use crate::pretrain::{self, PretrainRun};
-use crate::reproduce::{Figures, Progressed, Reproduction, Table, judged_before};
+use crate::reproduce::{Figures, Progressed, Reproduction, Table, judged_before, meant};
 use crate::task::{self, Mode, Shelf, TaskConfig, TaskData};
 use crate::{Error, Result};
 
@@ -54,14 +54,9 @@ pub(super) fn transfer(
             rows.push((format!("{trunk} {how}"), Some(path), mode));
         }
     }
-    rows.retain(|(name, ..)| {
-        wanted.rows.is_empty() || wanted.rows.iter().any(|word| name.contains(word))
-    });
-    if rows.is_empty() {
-        return Err(Error::config(
-            "no row has a name that holds one of those words",
-        ));
-    }
+    let names: Vec<String> = rows.iter().map(|(name, ..)| name.clone()).collect();
+    let asked = meant(&names, &wanted.rows)?;
+    rows.retain(|(name, ..)| asked.contains(name));
     create_folder(&wanted.out)?;
     let caption = "ORL: trained on s1..s20, all pairs of the images of s21..s40 judged; from nothing, and from trunks that have seen \
                    rendered faces alone. Photographs.";

@@ -213,10 +213,10 @@ fn card(
     text += "\n## Limits\n\nIt has seen no photograph. Rendered people differ in few ways that the renderer knows, and nothing is known \
              of how the model treats groups of real people: take it to start a training from, to try commands with and to compare \
              methods, not to recognise anybody.\n\n## Use\n\n```sh\n";
-    let here = format!("fixtures/models/{name}");
+    let here = wanted.out.join(name).display().to_string();
     let _ = writeln!(
         text,
-        "cargo xtask eval {here}\ncargo xtask embed {here} --data orl --out orl.safetensors\ncargo xtask train affect --set \
+        "cargo xtask eval {here} --out runs/eval-{name}\ncargo xtask embed {here} --data orl --out orl.safetensors\ncargo xtask train affect --set \
          model.init={here}\n```"
     );
     text

@@ -19,6 +19,20 @@ pub(super) struct Settings {
     pub words: Vec<String>,
 }
 
+/// What every row sets for itself, or is what it varies.
+const OWN: [&str; 10] = [
+    "data.source",
+    "data.train_fraction",
+    "data.label_noise",
+    "data.imbalance",
+    "data.off_centre",
+    "data.non_faces",
+    "train.epochs",
+    "train.warmup_epochs",
+    "probe.every",
+    "recipe",
+];
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -39,6 +53,12 @@ impl Settings {
     pub fn read(words: &[String]) -> Result<Self> {
         let mut settings = Self::default();
         for word in words {
+            let key = word.split('=').next().unwrap_or_default().trim();
+            if OWN.contains(&key) {
+                return Err(Error::config(format!(
+                    "`{word}`: a study sets `{key}` itself; it has `study.steps`, `study.images`, `study.sizes` and `study.people`"
+                )));
+            }
             let Some(own) = word.strip_prefix("study.") else {
                 settings.words.push(word.clone());
                 continue;
@@ -98,11 +118,13 @@ mod tests {
             "study.step=3",
             "study.sizes=1,x",
             "study.images",
+            "train.epochs=1",
+            "data.source=orl",
         ] {
             let error = Settings::read(&[wrong.to_string()])
                 .unwrap_err()
                 .to_string();
-            assert!(error.contains("study."), "{error}");
+            assert!(error.contains("study.") && error.contains(wrong), "{error}");
         }
     }
 }

@@ -5,6 +5,7 @@
 //! once, unless the caller names a run or file for them; the caller may name further trunks. Seed k draws its own
 //! subset and its own head, the same for every trunk.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -16,7 +17,9 @@ use super::run::{TaskRun, resume_on_shelf, train_on_shelf};
 use super::source::Shelf;
 use crate::folder::create_folder;
 use crate::pretrain;
-use crate::reproduce::{Figures, Progressed, Reproduction, Start, Table, judged_before, settled};
+use crate::reproduce::{
+    Figures, Progressed, Reproduction, Start, Table, judged_before, meant, settled,
+};
 use crate::study::pretrained;
 use crate::{Error, Result};
 
@@ -118,7 +121,15 @@ pub(crate) fn few_shot(
         }
     }
     create_folder(&wanted.out)?;
-    let asked = |row: &str| wanted.rows.is_empty() || wanted.rows.iter().any(|r| row.contains(r));
+    let known = trunks.iter().map(|(name, _)| name.as_str());
+    let named: BTreeSet<&str> = known.chain(MADE.map(|(name, _)| name)).collect();
+    let names: Vec<String> = TASK_RECIPES
+        .iter()
+        .flat_map(|(task, _)| plan.shares.iter().map(move |share| (*task, *share)))
+        .flat_map(|(task, share)| named.iter().map(move |name| row_name(task, share, name)))
+        .collect();
+    let rows = meant(&names, &wanted.rows)?;
+    let asked = |row: &str| rows.contains(row);
     let mut made = Vec::new();
     for (name, recipe) in MADE {
         let named = trunks.iter().any(|(known, _)| known == name);
@@ -158,12 +169,6 @@ pub(crate) fn few_shot(
                 parts.push(part);
             }
         }
-    }
-    if parts.is_empty() {
-        let name = row_name("landmarks", 0.1, "random");
-        return Err(Error::config(format!(
-            "no row has a name of that kind; they are called like `{name}`"
-        )));
     }
     let mut table = Table {
         parts,

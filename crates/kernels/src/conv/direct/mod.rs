@@ -329,11 +329,16 @@ fn correlate(
         });
         return;
     };
-    let packed = prepared.0.get_or_init(|| {
-        let mut packed = vec![0.0; packed_len(work)];
-        pack(work, weight, &mut packed);
-        packed
-    });
+    // Packed before it is handed over: packing shares its work with other threads, and whoever waits for that may be given
+    // another image of this very layer. Two who pack at once pack the same.
+    let packed = match prepared.0.get() {
+        Some(packed) => packed,
+        None => {
+            let mut fresh = vec![0.0; packed_len(work)];
+            pack(work, weight, &mut fresh);
+            prepared.0.get_or_init(|| fresh)
+        }
+    };
     multiply(work, source, packed, bias, out);
 }
 
