@@ -132,10 +132,10 @@ impl Disentangler {
             if bounded && objective.teach {
                 self.teach(batch, &read, &mut tally)?;
             }
-            match (bounded, ramp > 0.) {
-                (true, true) => self.bounded(batch, &read, objective, ramp, &mut tally)?,
-                (false, true) => self.reversed(batch, &read, objective, ramp, &mut tally)?,
-                (_, false) => (),
+            if ramp > 0. && bounded {
+                self.bounded(batch, &read, objective, ramp, &mut tally)?;
+            } else if ramp > 0. {
+                self.reversed(batch, &read, objective, ramp, &mut tally)?;
             }
         }
         tally.finish()

@@ -99,6 +99,15 @@ mod large {
         std::ptr::null_mut()
     }
 
+    fn alloc_and_clear(size: usize) -> *mut u8 {
+        let block = alloc(size);
+        if !block.is_null() {
+            // SAFETY: the block has at least this size and is ours.
+            unsafe { std::ptr::write_bytes(block, 0, size) };
+        }
+        block
+    }
+
     pub(super) fn alloc_zeroed(_: usize) -> *mut u8 {
         std::ptr::null_mut()
     }
@@ -233,26 +242,25 @@ mod large {
         block
     }
 
+    fn alloc_and_clear(size: usize) -> *mut u8 {
+        let block = alloc(size);
+        if !block.is_null() {
+            // SAFETY: the block has at least this size and is ours.
+            unsafe { std::ptr::write_bytes(block, 0, size) };
+        }
+        block
+    }
+
     pub(super) fn alloc_zeroed(size: usize) -> *mut u8 {
         if size < LAZY {
-            let block = alloc(size);
-            if !block.is_null() {
-                // SAFETY: the block has at least this size and is ours.
-                unsafe { std::ptr::write_bytes(block, 0, size) };
-            }
-            return block;
+            return alloc_and_clear(size);
         }
         let mapped = cleared(size);
         {
             let mut kept = kept();
             if kept.cleared.len() >= MOST {
                 drop(kept);
-                let block = alloc(size);
-                if !block.is_null() {
-                    // SAFETY: as above.
-                    unsafe { std::ptr::write_bytes(block, 0, size) };
-                }
-                return block;
+                return alloc_and_clear(size);
             }
             if let Some(i) = kept.spare.iter().rposition(|&(_, length)| length == mapped) {
                 let (address, _) = kept.spare.swap_remove(i);

@@ -33,8 +33,8 @@ const COMMON: [&str; 2] = ["helen/testset", "lfpw/testset"];
 const CHALLENGING: [&str; 1] = ["ibug"];
 const TEST: [&str; 2] = ["300W/01_Indoor", "300W/02_Outdoor"];
 
-/// Opens 300-W or one of its [`PARTS`]. Labels: `landmarks` (68, 2), and `subset`, the folder, where there is more
-/// than one.
+/// Opens 300-W or one of its [`PARTS`]. Labels: `landmarks` (68, 2), and `subset`, the folder, where those of 300-W
+/// are read.
 ///
 /// # Errors
 /// Names the file: a missing folder, a `.pts` that cannot be read or has another number of points than 68, one without an image

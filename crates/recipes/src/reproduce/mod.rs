@@ -68,7 +68,7 @@ pub fn reproduce(
     stop: &AtomicBool,
     watch: &mut dyn FnMut(&str) -> Box<dyn Observer>,
 ) -> Result<Progressed> {
-    if let Some(word) = wanted.set.iter().find(|word| word.starts_with("seed=")) {
+    if let Some(word) = seed_in(&wanted.set) {
         return Err(Error::config(format!(
             "`{word}`: a table goes through seeds itself; expected --seeds with their number"
         )));
@@ -148,6 +148,16 @@ pub fn reproduce(
         table.write(&wanted.out)?;
     }
     Ok(Progressed::Finished(table))
+}
+
+/// The word that sets the seed, which a table does itself.
+fn seed_in(words: &[String]) -> Option<&String> {
+    let key = |word: &&String| {
+        word.split('=')
+            .next()
+            .is_some_and(|key| key.trim() == "seed")
+    };
+    words.iter().find(key)
 }
 
 /// Figures of a trained row; `None` when interrupted.
@@ -291,4 +301,37 @@ fn pixel_rows(dataset: &dyn Dataset, indices: &[usize]) -> Result<Vec<Vec<f32>>>
             Ok(row)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_table_would_ignore_it_refuses() {
+        let refused = |name: &str, set: &[&str], trunks: &[&str]| -> String {
+            let texts = |words: &[&str]| words.iter().map(ToString::to_string).collect();
+            let wanted = Reproduction {
+                name: name.to_string(),
+                seeds: 1,
+                set: texts(set),
+                rows: Vec::new(),
+                trunks: texts(trunks),
+                out: "nowhere".into(),
+                device: "cpu".to_string(),
+            };
+            let stop = AtomicBool::new(false);
+            let found = reproduce(&wanted, &stop, &mut |_| panic!("nothing is to be trained"));
+            found
+                .err()
+                .map(|error| error.to_string())
+                .unwrap_or_default()
+        };
+        for name in ["fer-ablation", "mnist-rot", "few-shot", "data-size"] {
+            let error = refused(name, &["seed =4"], &[]);
+            assert!(error.contains("--seeds"), "{name}: {error}");
+        }
+        let error = refused("mnist-rot", &[], &["swav=runs/x"]);
+        assert!(error.contains("compares no trunks"), "{error}");
+    }
 }

@@ -99,19 +99,22 @@ pub(crate) fn meant(names: &[String], words: &[String]) -> Result<BTreeSet<Strin
     }
     let mut all = BTreeSet::new();
     for word in words {
-        let before = all.len();
-        match names.iter().find(|name| *name == word) {
-            Some(name) => {
-                all.insert(name.clone());
+        let whole = names.contains(word);
+        let fits = |name: &&String| {
+            if whole {
+                *name == word
+            } else {
+                name.contains(word)
             }
-            None => all.extend(names.iter().filter(|name| name.contains(word)).cloned()),
-        }
-        if all.len() == before && !names.iter().any(|name| name.contains(word)) {
+        };
+        let mut rows = names.iter().filter(fits).cloned().peekable();
+        if rows.peek().is_none() {
             return Err(Error::config(format!(
                 "no row is called `{word}` or has it in its name; there are: {}",
                 names.join(", ")
             )));
         }
+        all.extend(rows);
     }
     Ok(all)
 }
