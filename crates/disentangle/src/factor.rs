@@ -9,6 +9,8 @@ pub struct Factor {
     pub name: String,
     /// What its labels are.
     pub kind: FactorKind,
+    /// What each class says of it ([`Factor::given_class`]); empty in the unconditional game.
+    pub(crate) by_class: Vec<Vec<f64>>,
 }
 
 /// What the labels of a factor are.
@@ -43,6 +45,15 @@ pub enum FactorValues {
 }
 
 impl Factor {
+    /// A factor of that kind.
+    pub fn new(name: &str, kind: FactorKind) -> Self {
+        Self {
+            name: name.to_string(),
+            kind,
+            by_class: Vec::new(),
+        }
+    }
+
     /// A categorical factor from the codes of the training set.
     ///
     /// # Errors
@@ -63,10 +74,7 @@ impl Factor {
                 *share += 1. / codes.len() as f64;
             }
         }
-        Ok(Self {
-            name: name.to_string(),
-            kind: FactorKind::Categorical { prior },
-        })
+        Ok(Self::new(name, FactorKind::Categorical { prior }))
     }
 
     /// A multi-label factor from rows of attributes, `labels[i * attributes + j]` of sample i.
@@ -90,18 +98,12 @@ impl Factor {
         if let Some(at) = prior.iter().position(|&share| share <= 0. || share >= 1.) {
             candle::bail!("factor `{name}`: attribute {at} never varies in the training labels")
         }
-        Ok(Self {
-            name: name.to_string(),
-            kind: FactorKind::MultiLabel { prior },
-        })
+        Ok(Self::new(name, FactorKind::MultiLabel { prior }))
     }
 
     /// A continuous factor of `dims` standardised numbers.
     pub fn continuous(name: &str, dims: usize) -> Self {
-        Self {
-            name: name.to_string(),
-            kind: FactorKind::Continuous { dims },
-        }
+        Self::new(name, FactorKind::Continuous { dims })
     }
 
     /// Width of the code the decoder is given: K, A or dims.

@@ -10,13 +10,18 @@
 //! where A asks for ignorance (uniform target, or the prior), E for uncertainty and I is CLUB or MINE. All are bounded
 //! below but I; CLUB is left out of a step in which its estimate is below 0: then the estimator, not the code, is at fault.
 //!
+//! A factor that is [given by class](Factor::given_class) is played for under that condition: its adversary is told the class,
+//! A is [`ignorance_given_class`], I(d; s) becomes I(d; s | y), and E, which asks for more uncertainty than the class leaves,
+//! is left out.
+//!
 //! Adversaries read codes standardised over the batch, so that nothing is hidden by being small, down to a deviation of about
 //! a thousandth.
 
 use candle::{Result, Tensor};
 
 use crate::alarm::Alarm;
-use crate::factor::{Factor, FactorValues};
+use crate::factor::{Factor, FactorValues, one_hot};
+use crate::given::ignorance_given_class;
 use crate::information::{club, club_gaussian, gaussian_nll, mine, negative_log_likelihood};
 use crate::mlp::{Mlp, Weights};
 use crate::model::{Codes, Disentangler, Statistics};
@@ -168,7 +173,8 @@ impl Disentangler {
             each.zip(players.factors_from_d.iter().zip(&players.factors_from_l))
         {
             let name = format!("{}_from_d", factor.name);
-            let answer = from_d.forward(&codes.d, Weights::Learning)?;
+            let seen = told(factor, &codes.d, &batch.labels)?;
+            let answer = from_d.forward(&seen, Weights::Learning)?;
             let nll = negative_log_likelihood(factor, &answer, values)?;
             tally.adversary(&name, &nll, guess(factor))?;
             if let Some(accuracy) = accuracy_about(factor, &answer, values)? {
@@ -212,7 +218,8 @@ impl Disentangler {
             .zip(&players.factors_from_d)
         {
             let name = format!("{}_from_d", factor.name);
-            let answer = player.forward(&d, Weights::Learning)?;
+            let seen = told(factor, &d, &batch.labels)?;
+            let answer = player.forward(&seen, Weights::Learning)?;
             let nll = negative_log_likelihood(factor, &answer, values)?;
             tally.adversary(&name, &nll, guess(factor))?;
             if let Some(accuracy) = accuracy_about(factor, &answer, values)? {
@@ -247,7 +254,12 @@ impl Disentangler {
         for ((factor, values), (from_d, from_l)) in
             each.zip(players.factors_from_d.iter().zip(&players.factors_from_l))
         {
-            let answer = from_d.forward(&codes.d, Weights::Frozen)?;
+            let seen = told(factor, &codes.d, &batch.labels)?;
+            let answer = from_d.forward(&seen, Weights::Frozen)?;
+            let given_class = match factor.by_class.is_empty() {
+                true => None,
+                false => Some(ignorance_given_class(factor, &answer, &batch.labels)?),
+            };
             if let Some(accuracy) = accuracy_about(factor, &answer, values)? {
                 if !objective.teach {
                     tally.value(&format!("{}_from_d_accuracy", factor.name), accuracy);
@@ -260,15 +272,24 @@ impl Disentangler {
                 }
             }
             if against.targets() {
-                let target = ignorance(factor, &answer, objective.prior_for(factor))?;
+                let target = match &given_class {
+                    Some(target) => target.clone(),
+                    None => ignorance(factor, &answer, objective.prior_for(factor))?,
+                };
                 tally.note(&format!("{}_ignorance", factor.name), &target)?;
                 tally.add(&target, objective.alpha * ramp)?;
             }
-            if against.entropy() {
+            // Uncertain beyond what the class leaves open is not ignorant.
+            if against.entropy() && given_class.is_none() {
                 tally.add(&certainty(factor, &answer)?, objective.eta * ramp)?;
             }
             if by_club {
-                let estimate = club(factor, &answer, values)?;
+                let estimate = match &given_class {
+                    Some(by_class) => {
+                        (by_class - negative_log_likelihood(factor, &answer, values)?)?
+                    }
+                    None => club(factor, &answer, values)?,
+                };
                 tally.club(format!("I(d; {})", factor.name), &estimate, mu)?;
                 if with_l {
                     let answer = from_l.forward(&codes.l, Weights::Frozen)?;
@@ -370,6 +391,16 @@ fn standardised(codes: &Codes) -> Result<Codes> {
         d: each(&codes.d)?,
         l: each(&codes.l)?,
     })
+}
+
+/// What an adversary of a factor is shown: d, and beside it the class where the game is played given it.
+fn told(factor: &Factor, d: &Tensor, labels: &Tensor) -> Result<Tensor> {
+    let classes = factor.by_class.len();
+    if classes == 0 {
+        return Ok(d.clone());
+    }
+    let class = one_hot("class", labels, classes, d.dtype())?.to_device(d.device())?;
+    Tensor::cat(&[d, &class], 1)
 }
 
 /// MINE with the batch's next row as the stranger of each: rows are drawn at random, so that is any other row.

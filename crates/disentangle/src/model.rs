@@ -60,7 +60,7 @@ pub struct Disentangler {
 
 /// What is asked of codes that should not know the answer.
 pub(crate) struct Adversaries {
-    /// Each factor from d; also CLUB's estimator of I(d; s).
+    /// Each factor from d, and the class where the game is played given it; also CLUB's estimator of I(d; s).
     pub(crate) factors_from_d: Vec<Mlp>,
     /// The class from l.
     pub(crate) class_from_l: Mlp,
@@ -119,15 +119,24 @@ impl Disentangler {
         let semantic: usize = factors.iter().map(Factor::code_dim).sum();
         let hidden = &config.adversary_hidden;
         let adversary = vb.pp("adversary");
-        let about_factors = |from: usize, name: &str| -> Result<Vec<Mlp>> {
-            factors
-                .iter()
-                .map(|factor| {
-                    let vb = adversary.pp(name).pp(&factor.name);
-                    Mlp::undecided(from, hidden, factor.output_dim(), &vb)
-                })
-                .collect()
+        let wrong = |factor: &&Factor| ![0, config.classes].contains(&factor.by_class.len());
+        if let Some(factor) = factors.iter().find(wrong) {
+            candle::bail!(
+                "disentangler: factor `{}` is given for {} classes; expected {}",
+                factor.name,
+                factor.by_class.len(),
+                config.classes
+            )
+        }
+        let about = |factor: &Factor, from: usize, name: &str| -> Result<Mlp> {
+            let vb = adversary.pp(name).pp(&factor.name);
+            Mlp::undecided(from, hidden, factor.output_dim(), &vb)
         };
+        let from_d = |factor: &Factor| {
+            let told = factor.by_class.len();
+            about(factor, config.d_dim + told, "factor_from_d")
+        };
+        let from_l = |factor: &Factor| about(factor, config.l_dim, "factor_from_l");
         let statistics = match config.information {
             Information::Club => None,
             Information::Mine => {
@@ -148,14 +157,14 @@ impl Disentangler {
         };
         let adversaries = Adversaries {
             statistics,
-            factors_from_d: about_factors(config.d_dim, "factor_from_d")?,
+            factors_from_d: factors.iter().map(from_d).collect::<Result<_>>()?,
             class_from_l: Mlp::undecided(
                 config.l_dim,
                 hidden,
                 config.classes,
                 &adversary.pp("class_from_l"),
             )?,
-            factors_from_l: about_factors(config.l_dim, "factor_from_l")?,
+            factors_from_l: factors.iter().map(from_l).collect::<Result<_>>()?,
             l_from_d: Mlp::undecided(
                 config.d_dim,
                 hidden,

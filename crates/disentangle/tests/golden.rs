@@ -45,6 +45,22 @@ fn term(case: &Value, x: &[Tensor]) -> Result<Tensor> {
         "ignorance_continuous" => {
             ignorance(&Factor::continuous("pose", x[0].dim(1)? / 2), &x[0], false)
         }
+        "given_categorical" | "given_multi_label" | "given_continuous" => {
+            let by_class = case["by_class"].as_array().unwrap();
+            let rows: Vec<Vec<f64>> = by_class.iter().map(numbers).collect();
+            let width = rows[0].len();
+            let kind = match case["name"].as_str().unwrap() {
+                "given_categorical" => FactorKind::Categorical {
+                    prior: vec![1. / width as f64; width],
+                },
+                "given_multi_label" => FactorKind::MultiLabel {
+                    prior: vec![0.5; width],
+                },
+                _ => FactorKind::Continuous { dims: width / 2 },
+            };
+            let factor = Factor::new("light", kind).given_class(rows)?;
+            ignorance_given_class(&factor, &x[0], &codes()?)
+        }
         "mine" => mine(&x[0], &x[1]),
         "ssim" => ssim(&x[0], &x[1]),
         "l2_l1" => {

@@ -134,6 +134,8 @@ pub struct GameConfig {
     pub information: InformationKind,
     /// What an ignorant adversary answers.
     pub ignorant: IgnorantKind,
+    /// Whether d may say of the factors what the class says: for data where they go with the class.
+    pub given_class: bool,
     /// Weight of the task's loss.
     pub classification: f64,
     /// Weight of the factors' removal from d.

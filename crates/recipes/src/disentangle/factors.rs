@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use candle::{Device, Tensor};
+use candle::{DType, Device, Tensor};
 use phiz_data::{Column, Dataset};
 use phiz_disentangle::{Factor, FactorKind, FactorValues};
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,13 @@ pub struct FactorColumn {
     pub name: String,
     /// Its values in training.
     pub values: FactorColumnValues,
+    /// What each class that is learned says of it ([`Factor::given_class`]); empty unless the game is played given the class.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_class: Vec<Vec<f64>>,
 }
+
+/// Least variance of a standardised number within a class: a class may have one image.
+const LEAST_VARIANCE: f64 = 1e-2;
 
 /// The values of a factor in training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -209,29 +215,81 @@ fn factor(dataset: &dyn Dataset, name: &str, train: &[usize]) -> Result<FactorCo
     Ok(FactorColumn {
         name: name.to_string(),
         values,
+        by_class: Vec::new(),
     })
 }
 
 impl FactorColumn {
     /// The factor the networks are built for.
-    pub(crate) fn factor(&self) -> Factor {
+    ///
+    /// # Errors
+    /// When what it knows of classes is not of its form.
+    pub(crate) fn factor(&self) -> Result<Factor> {
+        let kind = match &self.values {
+            FactorColumnValues::Categorical { prior, .. } => FactorKind::Categorical {
+                prior: prior.clone(),
+            },
+            FactorColumnValues::YesNo { prior, .. } => FactorKind::MultiLabel {
+                prior: prior.clone(),
+            },
+            FactorColumnValues::Number { .. } => FactorKind::Continuous { dims: 1 },
+        };
         // Tensor names are paths of dots.
-        let name = self.name.replace('.', "_");
-        match &self.values {
-            FactorColumnValues::Categorical { prior, .. } => Factor {
-                name,
-                kind: FactorKind::Categorical {
-                    prior: prior.clone(),
-                },
-            },
-            FactorColumnValues::YesNo { prior, .. } => Factor {
-                name,
-                kind: FactorKind::MultiLabel {
-                    prior: prior.clone(),
-                },
-            },
-            FactorColumnValues::Number { .. } => Factor::continuous(&name, 1),
+        let factor = Factor::new(&self.name.replace('.', "_"), kind);
+        if self.by_class.is_empty() {
+            return Ok(factor);
         }
+        Ok(factor.given_class(self.by_class.clone())?)
+    }
+
+    /// This factor with what each of `classes` says of it in the training rows, whose classes are `targets`.
+    ///
+    /// # Errors
+    /// When its values cannot be read.
+    pub(crate) fn given_class(
+        mut self,
+        dataset: &dyn Dataset,
+        train: &[usize],
+        targets: &[Option<u32>],
+        classes: usize,
+    ) -> Result<Self> {
+        let width = self.factor()?.code_dim();
+        let (mut sums, mut squares) = (
+            vec![vec![0.; width]; classes],
+            vec![vec![0.; width]; classes],
+        );
+        let mut counts = vec![0usize; classes];
+        let values = self
+            .factor()?
+            .code(&self.values(dataset, train, &Device::Cpu)?, DType::F64)?;
+        let rows = values.to_vec2::<f64>()?;
+        for (row, &image) in rows.iter().zip(train) {
+            let Some(class) = targets[image].map(|class| class as usize) else {
+                continue;
+            };
+            counts[class] += 1;
+            for (at, &value) in row.iter().enumerate() {
+                sums[class][at] += value;
+                squares[class][at] += value * value;
+            }
+        }
+        let of_class = |class: usize| -> Vec<f64> {
+            let n = counts[class].max(1) as f64;
+            let means = sums[class].iter().map(|sum| sum / n);
+            match self.values {
+                FactorColumnValues::Categorical { .. } => means.collect(),
+                // Attributes stand in codes as +-1.
+                FactorColumnValues::YesNo { .. } => means.map(|mean| (mean + 1.) / 2.).collect(),
+                FactorColumnValues::Number { .. } => {
+                    let variances = means.clone().zip(&squares[class]);
+                    let spread = variances
+                        .map(|(mean, square)| (square / n - mean * mean).max(LEAST_VARIANCE).ln());
+                    means.clone().chain(spread.collect::<Vec<_>>()).collect()
+                }
+            }
+        };
+        self.by_class = (0..classes).map(of_class).collect();
+        Ok(self)
     }
 
     /// The factor's values of some rows.

@@ -4,7 +4,8 @@
 //! * where identities are new: verification by d, on all pairs and on pairs of different states of the removed factor;
 //! * always: fresh probes on codes the encoders never saw. `angle_from_d` is what the run is to bring down to chance,
 //!   `label_from_l` what l should not say, `label_from_d` and `angle_from_l` what they should. Where training showed some
-//!   states alone and people are held out, `light_from_d_shown` asks about those, `light_from_d` about all.
+//!   states alone and people are held out, `light_from_d_shown` asks about those, `light_from_d` about all. Of digits
+//!   `angle_from_d_validation` asks half of the validation images about the other half: settings are chosen by it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -21,7 +22,7 @@ use serde_json::{Map, Value, json};
 use super::codes::{PartCodes, encode, rows};
 use super::config::Mode;
 use super::factors::{FactorColumn, FactorColumnValues};
-use super::material::{Judged, Part, sampled};
+use super::material::{Again, Judged, Part, sampled};
 use super::model::Splitter;
 use super::run::DisentangleRun;
 use crate::folder::{create_folder, write, write_json};
@@ -73,10 +74,13 @@ pub fn judge(run: &DisentangleRun, device: &str) -> Result<DisentangleVerdict> {
             found.probes(run, (fit, a), (probed, b))?;
         }
     }
-    if let Some((fit, probed)) = &judged.shown {
-        let a = encode(&run.config, &splitter, fit, &device)?;
-        let b = encode(&run.config, &splitter, probed, &device)?;
-        found.shown(run, (fit, &a), (probed, &b))?;
+    for again in &judged.again {
+        if let (Some(a), Some(b)) = (
+            codes.get(&again.fit.0.name),
+            codes.get(&again.probed.0.name),
+        ) {
+            found.again(run, again, (a, b))?;
+        }
     }
     let rendered = judged.parts.iter().any(|part| part.dataset.rendered());
     let mut protocol = Map::new();
@@ -280,29 +284,30 @@ impl Found {
         Ok(())
     }
 
-    /// What d says of the removed classes in the states that training showed: of the others nobody told the encoder.
-    fn shown(
+    /// What d says of the removed classes on other images.
+    fn again(
         &mut self,
         run: &DisentangleRun,
-        fit: (&Part, &PartCodes),
-        judged: (&Part, &PartCodes),
+        again: &Again,
+        codes: (&PartCodes, &PartCodes),
     ) -> Result<()> {
         let (limit, dim) = (run.config.eval.probe_rows, run.config.model.d_dim);
-        let chosen = (
-            sampled(fit.0.indices.len(), limit),
-            sampled(judged.0.indices.len(), limit),
-        );
+        let some = |(_, rows): &(Part, Vec<usize>)| -> Vec<usize> {
+            let places = sampled(rows.len(), limit).into_iter();
+            places.filter_map(|at| rows.get(at).copied()).collect()
+        };
+        let chosen = (some(&again.fit), some(&again.probed));
         let thorough = probe_config(run.config.eval.probe_seeds, true);
         for factor in &run.factors {
             if let FactorColumnValues::YesNo { .. } = factor.values {
                 continue;
             }
-            if let Some((a, b)) = pair(&factor.name, fit.0, judged.0, &chosen)? {
+            if let Some((a, b)) = pair(&factor.name, &again.fit.0, &again.probed.0, &chosen)? {
                 let (x, z) = (
-                    rows(&fit.1.d, dim, &chosen.0)?,
-                    rows(&judged.1.d, dim, &chosen.1)?,
+                    rows(&codes.0.d, dim, &chosen.0)?,
+                    rows(&codes.1.d, dim, &chosen.1)?,
                 );
-                let name = format!("{}_from_d_shown", factor.name);
+                let name = format!("{}_from_d_{}", factor.name, again.called);
                 self.probe(&name, (&x, &a), (&z, &b), &thorough)?;
             }
         }

@@ -36,8 +36,18 @@ pub(crate) struct Judged {
     pub parts: Vec<Part>,
     /// Images that probes are fitted on, and judged on.
     pub probes: Option<(Part, Part)>,
-    /// Those of them in the states that training showed, where it did not show all.
-    pub shown: Option<(Part, Part)>,
+    /// On what else the removed factors are asked of d.
+    pub again: Vec<Again>,
+}
+
+/// Rows of parts that are encoded anyway, on which the removed factors are asked of d once more.
+pub(crate) struct Again {
+    /// What the figures are called by.
+    pub called: String,
+    /// Rows that probes are fitted on.
+    pub fit: (Part, Vec<usize>),
+    /// Rows that they are judged on.
+    pub probed: (Part, Vec<usize>),
 }
 
 /// Opens a data set: rendered faces are drawn once and kept, digits are turned as they are asked for.
@@ -76,7 +86,16 @@ impl Material {
             .iter()
             .map(|&code| names[code as usize].clone())
             .collect();
-        let factors = factors(&config.data, dataset.as_ref(), &train)?;
+        let classes: Vec<String> = classes;
+        let mut factors = factors(&config.data, dataset.as_ref(), &train)?;
+        if config.game.given_class {
+            let targets = crate::source::class_targets(dataset.as_ref(), target, &classes)?;
+            let each = factors.into_iter();
+            let known = each.map(|factor| {
+                factor.given_class(dataset.as_ref(), &train, &targets, classes.len())
+            });
+            factors = known.collect::<Result<_>>()?;
+        }
         Ok(Material {
             dataset,
             train,
@@ -141,10 +160,19 @@ impl Judged {
             [fit, judge, ..] => Some((fit.clone(), judge.clone())),
             _ => None,
         };
+        // Half of the part that probes are fitted on about its other half: what a setting may be chosen by.
+        let again = probes.iter().map(|(fit, _)| {
+            let (even, odd) = (0..fit.indices.len()).partition(|row| row % 2 == 0);
+            Again {
+                called: fit.name.clone(),
+                fit: (fit.clone(), even),
+                probed: (fit.clone(), odd),
+            }
+        });
         Ok(Judged {
+            again: again.collect(),
             parts,
             probes,
-            shown: None,
         })
     }
 
@@ -180,22 +208,28 @@ impl Judged {
             (part("probe", fit), part("probed", judge))
         });
         let probes = probes.filter(|(fit, _)| !fit.indices.is_empty());
-        let shown = match &probes {
+        // In the states that training showed: of the others nobody told the encoder.
+        let again = match &probes {
             Some((fit, probed)) if !data.train_states.is_empty() => {
-                let of = |name: &str, from: &Part| {
-                    let states = &data.train_states;
-                    let found =
-                        in_states("data.train_states", states, dataset.as_ref(), &from.indices)?;
-                    Ok::<_, Error>(part(name, found))
+                let rows = |part: &Part| {
+                    let (states, all) = (&data.train_states, &part.indices);
+                    let found = in_states("data.train_states", states, dataset.as_ref(), all)?;
+                    let shown: BTreeSet<usize> = found.into_iter().collect();
+                    let rows = (0..all.len()).filter(|&row| shown.contains(&all[row]));
+                    Ok::<_, Error>((part.clone(), rows.collect()))
                 };
-                Some((of("probe shown", fit)?, of("probed shown", probed)?))
+                vec![Again {
+                    called: "shown".to_string(),
+                    fit: rows(fit)?,
+                    probed: rows(probed)?,
+                }]
             }
-            _ => None,
+            _ => Vec::new(),
         };
         Ok(Judged {
             parts: vec![part("test", test)],
             probes,
-            shown,
+            again,
         })
     }
 }

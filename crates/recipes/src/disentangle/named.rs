@@ -178,6 +178,11 @@ impl DisentangleConfig {
                 "`game.adversary_turns` is 0 and `game.teach` false: the adversaries would never learn",
             ));
         }
+        if game.given_class && game.information == InformationKind::Mine {
+            return Err(Error::config(
+                "`game.given_class` with `game.information` \"mine\": MINE estimates no information given the class; expected \"club\"",
+            ));
+        }
         if game.mode == Mode::Uai && game.adversary_turns == 0 {
             return Err(Error::config(
                 "`game.adversary_turns` is 0; the `uai` mode needs at least 1",
@@ -249,6 +254,7 @@ fn digits() -> DisentangleConfig {
             task: Task::Softmax,
             information: InformationKind::Club,
             ignorant: IgnorantKind::PriorIfUnbalanced,
+            given_class: false,
             classification: 1.0,
             alpha: 1.0,
             beta: 0.3,

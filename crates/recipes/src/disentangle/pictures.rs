@@ -165,7 +165,7 @@ fn semantic(
         .iter()
         .map(|column| {
             let values = column.values(part.dataset.as_ref(), indices, like.device())?;
-            let code = column.factor().code(&values, like.dtype())?;
+            let code = column.factor()?.code(&values, like.dtype())?;
             Ok(code.to_device(like.device())?)
         })
         .collect::<Result<Vec<Tensor>>>()?;

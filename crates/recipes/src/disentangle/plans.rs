@@ -29,6 +29,7 @@ const DIGITS: &[&str] = &[
     "angle_from_d",
     "label_from_l",
     "accuracy_validation",
+    "angle_from_d_validation",
     "accuracy_erode2",
     "accuracy_dilate2",
     "accuracy_dilate3",
@@ -120,6 +121,54 @@ pub(super) const PLANS: &[Plan] = &[
             "eval.probe_rows=500",
         ],
         rows: &[("full", FULL), ("classifier", CLASSIFIER), ("uai", UAI)],
+        curve: None,
+    },
+    Plan {
+        name: "mnist-rot-choice",
+        caption: "MNIST-ROT: how strong the adversaries are (turns for one of the encoder, width of their two layers) and how heavy the game \
+                  is (alpha, with eta and mu a tenth of it), judged on validation images alone: half of them are asked about the other half. \
+                  `mnist-rot` takes the setting that tells least of the angle.",
+        recipe: "disentangle",
+        metrics: &["accuracy_validation", "angle_from_d_validation"],
+        common: &[],
+        rows: &[
+            (
+                "turns-1-width-128",
+                Make::Run(&[
+                    "game.adversary_turns=1",
+                    "model.adversary_hidden=[128, 128]",
+                ]),
+            ),
+            (
+                "turns-3-width-128",
+                Make::Run(&[
+                    "game.adversary_turns=3",
+                    "model.adversary_hidden=[128, 128]",
+                ]),
+            ),
+            (
+                "turns-1-width-256",
+                Make::Run(&[
+                    "game.adversary_turns=1",
+                    "model.adversary_hidden=[256, 256]",
+                ]),
+            ),
+            (
+                "turns-3-width-256",
+                Make::Run(&[
+                    "game.adversary_turns=3",
+                    "model.adversary_hidden=[256, 256]",
+                ]),
+            ),
+            (
+                "turns-3-width-256-alpha-0.3",
+                Make::Run(&["game.alpha=0.3", "game.eta=0.03", "game.mu=0.03"]),
+            ),
+            (
+                "turns-3-width-256-alpha-3",
+                Make::Run(&["game.alpha=3", "game.eta=0.3", "game.mu=0.3"]),
+            ),
+        ],
         curve: None,
     },
     Plan {

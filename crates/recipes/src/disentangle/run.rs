@@ -107,7 +107,11 @@ impl DisentangleRun {
     /// When the weights do not fit the networks of `config.toml`.
     pub fn splitter(&self, device: &Device) -> Result<Splitter> {
         let parameters = Parameters::new(Streams::new(self.config.seed), DType::F32, device);
-        let factors = self.factors.iter().map(FactorColumn::factor).collect();
+        let factors = self
+            .factors
+            .iter()
+            .map(FactorColumn::factor)
+            .collect::<Result<_>>()?;
         let vb = parameters.var_builder();
         let splitter = Splitter::new(&self.config, self.classes.len(), factors, &vb)?;
         parameters.load_file(&self.folder.join("model.safetensors"))?;
@@ -156,7 +160,11 @@ impl Prepared {
             )));
         }
         let parameters = Parameters::new(Streams::new(config.seed), DType::F32, device);
-        let factors = material.factors.iter().map(FactorColumn::factor).collect();
+        let factors = material
+            .factors
+            .iter()
+            .map(FactorColumn::factor)
+            .collect::<Result<_>>()?;
         let vb = parameters.var_builder();
         let splitter = Splitter::new(config, material.classes.len(), factors, &vb)?;
         Ok(Prepared {

@@ -8,6 +8,7 @@ use phiz_eval::Embeddings;
 use phiz_eval::mean_sd_ci95;
 use phiz_eval::report::{Report, Series};
 use phiz_train::Observer;
+use serde_json::json;
 
 use super::config::DisentangleConfig;
 use super::judge::{figures, judge, verified};
@@ -17,7 +18,7 @@ use super::run::{DisentangleRun, resume, train};
 use crate::baselines::centred_pixels;
 use crate::folder::{create_folder, write};
 use crate::reproduce::{
-    Figures, Progressed, Reproduction, Row, Start, Table, chosen, judged_before, settled,
+    Figures, Progressed, Reproduction, Row, Start, Table, chosen, judged, settled,
 };
 use crate::{Error, Result};
 
@@ -44,7 +45,7 @@ pub(crate) fn reproduce(
             let found = match make {
                 Make::Run(words) => {
                     let config = configured(plan, words, seed, wanted)?;
-                    match trained(&config, &folder, &label, wanted, stop, watch)? {
+                    match trained(plan, &config, &folder, &label, wanted, stop, watch)? {
                         Some(found) => found,
                         None => return Ok(Progressed::Interrupted),
                     }
@@ -106,6 +107,7 @@ fn configured(
 
 /// Figures of the run in `folder`, trained, resumed or found complete; `None` when interrupted.
 fn trained(
+    plan: &Plan,
     config: &DisentangleConfig,
     folder: &Path,
     label: &str,
@@ -115,7 +117,7 @@ fn trained(
 ) -> Result<Option<Figures>> {
     let same = |known: &Path| {
         let before = DisentangleConfig::from_file(known, config)?;
-        Ok(before.fingerprint() == config.fingerprint() && before.eval == config.eval)
+        Ok(before.fingerprint() == config.fingerprint())
     };
     let run = settled(folder, same, DisentangleRun::open, |start| {
         let mut observer = watch(label);
@@ -124,13 +126,16 @@ fn trained(
             Start::GoOn => resume(folder, &wanted.device, stop, observer.as_mut()),
         }
     })?;
-    let Some(run) = run else { return Ok(None) };
-    if let Some(found) = judged_before(folder) {
-        return Ok(Some(found));
-    }
-    let verdict = judge(&run, &wanted.device)?;
-    verdict.write(folder)?;
-    Ok(Some(verdict.metrics))
+    let Some(mut run) = run else { return Ok(None) };
+    // A kept run may have been made to be judged otherwise.
+    run.config.eval = config.eval.clone();
+    let asked = json!({ "eval": config.eval, "metrics": plan.metrics });
+    let found = judged(folder, asked, || {
+        let verdict = judge(&run, &wanted.device)?;
+        verdict.write(folder)?;
+        Ok(verdict.metrics)
+    })?;
+    Ok(Some(found))
 }
 
 /// Verification by the pixels of the test images, each image's own mean removed.

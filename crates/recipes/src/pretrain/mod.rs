@@ -10,6 +10,7 @@
 
 mod config;
 mod judge;
+mod kept;
 mod learner;
 mod named;
 mod observer;
@@ -24,6 +25,7 @@ pub use config::{
     ProbeSettings, SupervisedHead, TrunkName, TrunkStem, ViewsConfig,
 };
 pub use judge::{PretrainVerdict, embed, judge};
+pub(crate) use kept::pretrained;
 pub(crate) use named::FACES;
 pub use named::{NAMED, Named, is_pretrain, is_pretrain_run, named};
 pub(crate) use part::kept;

@@ -11,8 +11,9 @@ use candle::Device;
 use phiz_data::{Dataset, Transform, load_images};
 use phiz_eval::{ProbeConfig, Protocol, Rows, linear_probe};
 use phiz_train::Observer;
+use serde_json::json;
 
-use super::{Figures, Progressed, Reproduction, Table, chosen, finished, judged_before};
+use super::{Figures, Progressed, Reproduction, Table, chosen, finished, judged};
 use crate::config::Config;
 use crate::folder::create_folder;
 use crate::judge::judge;
@@ -137,15 +138,12 @@ fn network(
     let Some(run) = finished(config, folder, label, wanted, stop, watch)? else {
         return Ok(None);
     };
-    let found = match judged_before(folder) {
-        Some(found) => found,
-        None => {
-            let protocols = [Protocol::Classification];
-            let verdict = judge(&run, Some(question.judged), &protocols, &wanted.device)?;
-            verdict.write(folder)?;
-            verdict.metrics
-        }
-    };
+    let found = judged(folder, json!({ "data": question.judged }), || {
+        let protocols = [Protocol::Classification];
+        let verdict = judge(&run, Some(question.judged), &protocols, &wanted.device)?;
+        verdict.write(folder)?;
+        Ok(verdict.metrics)
+    })?;
     match found.get("accuracy") {
         Some(&accuracy) => Ok(Some(accuracy)),
         None => Err(Error::run(

@@ -26,7 +26,7 @@ mod settle;
 mod table;
 mod tables;
 
-pub(crate) use settle::{Figures, Start, chosen, judged_before, meant, settled};
+pub(crate) use settle::{Figures, Start, chosen, judged, meant, settled, trunks};
 pub use table::{Row, Table};
 use tables::{LOSS_BUDGET, Make, ORL, TABLES};
 
@@ -211,12 +211,12 @@ fn trained(
     let Some(run) = finished(&config, folder, label, wanted, stop, watch)? else {
         return Ok(None);
     };
-    if let Some(found) = judged_before(folder) {
-        return Ok(Some(found));
-    }
-    let verdict = judge(&run, None, &[], &wanted.device)?;
-    verdict.write(folder)?;
-    Ok(Some(verdict.metrics))
+    let found = judged(folder, json!({ "data": "held out" }), || {
+        let verdict = judge(&run, None, &[], &wanted.device)?;
+        verdict.write(folder)?;
+        Ok(verdict.metrics)
+    })?;
+    Ok(Some(found))
 }
 
 /// The run in `folder`, trained, resumed or found complete; `None` when interrupted.

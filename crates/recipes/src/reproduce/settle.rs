@@ -1,12 +1,13 @@
 //! Runs of a table that are kept: found complete they are not made again, begun they go on.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Reproduction, Row, Table};
-use crate::folder::{Outcome, create_folder, write};
+use crate::folder::{Outcome, create_folder, read_json, write, write_json};
 use crate::{Error, Result};
 
 /// Metrics of a run by name.
@@ -48,16 +49,68 @@ pub(crate) enum Start {
     GoOn,
 }
 
-/// What a run was judged to be before, if it was.
-pub(crate) fn judged_before(folder: &Path) -> Option<Figures> {
-    let text = std::fs::read_to_string(folder.join("eval.json")).ok()?;
-    let value: Value = serde_json::from_str(&text).ok()?;
-    let metrics = value["metrics"].as_object()?.iter();
-    Some(
+/// The figures of the run in `folder` as a table asks for them: those in its `judged.json` where the same was asked, else
+/// what `judge` finds, which is kept there. (The run's `eval.json` belongs to whoever evaluated it last, on whatever data.)
+///
+/// # Errors
+/// When judging fails, or the folder cannot be written.
+pub(crate) fn judged(
+    folder: &Path,
+    asked: Value,
+    judge: impl FnOnce() -> Result<Figures>,
+) -> Result<Figures> {
+    let path = folder.join("judged.json");
+    // What cannot be read is found again.
+    if let Ok(known) = read_json::<Kept>(&path)
+        && known.asked == asked
+    {
+        return Ok(known.figures());
+    }
+    let metrics = judge()?.into_iter();
+    let found = Kept {
+        asked,
+        metrics: metrics.map(|(name, value)| (name, Some(value))).collect(),
+    };
+    create_folder(folder)?;
+    write_json(&path, &found)?;
+    // As it will be read the next time, to the last digit.
+    Ok(read_json::<Kept>(&path)?.figures())
+}
+
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    asked: Value,
+    /// What is not a number is written as `null`.
+    metrics: BTreeMap<String, Option<f64>>,
+}
+
+impl Kept {
+    fn figures(self) -> Figures {
+        let metrics = self.metrics.into_iter();
         metrics
-            .filter_map(|(name, value)| Some((name.clone(), value.as_f64()?)))
-            .collect(),
-    )
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect()
+    }
+}
+
+/// The trunks that `NAME=PATH` words name.
+///
+/// # Errors
+/// When a word is not of that form, or there is nothing at its path.
+pub(crate) fn trunks(words: &[String]) -> Result<Vec<(String, PathBuf)>> {
+    let one = |word: &String| match word.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+            let path = PathBuf::from(path);
+            if !path.exists() {
+                return Err(Error::run(&path, format!("no such trunk (`{name}`)")));
+            }
+            Ok((name.to_string(), path))
+        }
+        _ => Err(Error::config(format!(
+            "trunk `{word}`: expected NAME=RUN or NAME=FILE"
+        ))),
+    };
+    words.iter().map(one).collect()
 }
 
 /// The rows of a plan that are wanted, all where none is named.
@@ -160,6 +213,24 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn figures_are_kept_for_the_question_they_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let ask = |asked: &str, accuracy: f64| {
+            let found = Figures::from([
+                ("accuracy".to_string(), accuracy),
+                ("undefined".to_string(), f64::NAN),
+            ]);
+            judged(folder.path(), Value::from(asked), || Ok(found)).unwrap()
+        };
+        let third = Figures::from([("accuracy".to_string(), 1.0 / 3.0)]);
+        assert_eq!(ask("test", 1.0 / 3.0), third);
+        assert_eq!(ask("test", 0.5), third);
+        assert_eq!(ask("validation", 0.5)["accuracy"], 0.5);
+        std::fs::write(folder.path().join("judged.json"), "{\"asked\": \"val").unwrap();
+        assert_eq!(ask("validation", 0.75)["accuracy"], 0.75);
+    }
 
     #[test]
     fn a_whole_name_means_one_row_and_a_part_of_it_several() {

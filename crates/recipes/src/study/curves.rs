@@ -1,7 +1,7 @@
 //! Making a study: trunk by trunk, judged on the same people; a table and a page with the curves.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use phiz_eval::mean_sd_ci95;
@@ -10,11 +10,10 @@ use phiz_train::Observer;
 use serde_json::json;
 
 use super::cells::{Cell, STUDIES, Study};
-use super::kept::pretrained;
 use super::settings::Settings;
-use crate::folder::{create_folder, write, write_json};
-use crate::pretrain::{self, FACES, PretrainConfig, Probed, Yardstick};
-use crate::reproduce::{Figures, Progressed, Reproduction, Row, Table, judged_before, meant};
+use crate::folder::{create_folder, write};
+use crate::pretrain::{self, FACES, PretrainConfig, Probed, Yardstick, pretrained};
+use crate::reproduce::{Figures, Progressed, Reproduction, Row, Table, judged, meant};
 use crate::{Error, Result, open_device};
 
 /// What frozen trunks are compared by.
@@ -43,16 +42,6 @@ pub(super) fn figures(probed: &Probed) -> Figures {
         .collect()
 }
 
-/// Keeps what a trunk was judged to be beside its run; gives it as it will be read there, to the last digit.
-fn keep(folder: &Path, figures: &Figures, on: &str) -> Result<Figures> {
-    let protocol = json!({ "name": "frozen-probes", "data": { "source": on, "rendered": true } });
-    write_json(
-        &folder.join("eval.json"),
-        &json!({ "metrics": figures, "protocol": protocol }),
-    )?;
-    judged_before(folder).ok_or_else(|| Error::run(folder, "its eval.json cannot be read back"))
-}
-
 /// Makes the study of that name, training what is not there yet.
 pub(super) fn study(
     wanted: &Reproduction,
@@ -75,9 +64,19 @@ pub(super) fn study(
     };
     create_folder(&wanted.out)?;
     let device = open_device(&wanted.device)?;
-    let judged = judged_on(&settings, first.config.views.large_size)?;
-    let mut yardstick: Option<Yardstick> = None;
-    let open = || -> Result<Yardstick> { Yardstick::new(&judged, &device) };
+    let on = judged_on(&settings, first.config.views.large_size)?;
+    let probes = json!({ "protocol": "frozen-probes", "data": on.data, "size": on.views.large_size, "rendered": true });
+    // Opened when something is to be judged.
+    let yardstick = OnceCell::new();
+    let open = || -> Result<&Yardstick> {
+        match yardstick.get() {
+            Some(open) => Ok(open),
+            None => {
+                let open = Yardstick::new(&on, &device)?;
+                Ok(yardstick.get_or_init(|| open))
+            }
+        }
+    };
     let names = cells.iter().map(|cell| cell.row.clone());
     let mut table = Table::empty(study.name, study.caption, &METRICS, names);
 
@@ -90,21 +89,14 @@ pub(super) fn study(
     );
     for name in ["initialised", "pixels"] {
         let folder = wanted.out.join(name);
-        let found = match judged_before(&folder) {
-            Some(found) => found,
-            None => {
-                let yardstick = match &yardstick {
-                    Some(yardstick) => yardstick,
-                    None => yardstick.insert(open()?),
-                };
-                let probed = match name {
-                    "pixels" => yardstick.pixels()?,
-                    _ => yardstick.initialised(&first.config)?,
-                };
-                create_folder(&folder)?;
-                keep(&folder, &figures(&probed), &judged.data.source)?
-            }
-        };
+        let asked = json!({ "probes": probes, "model": first.config.model });
+        let found = judged(&folder, asked, || {
+            let yardstick = open()?;
+            Ok(figures(&match name {
+                "pixels" => yardstick.pixels()?,
+                _ => yardstick.initialised(&first.config)?,
+            }))
+        })?;
         let mut row = Row {
             name: name.to_string(),
             values: BTreeMap::new(),
@@ -124,20 +116,7 @@ pub(super) fn study(
             let Some(run) = pretrained(&config, &folder, &label, wanted, stop, watch)? else {
                 return Ok(Progressed::Interrupted);
             };
-            let found = match judged_before(&folder) {
-                Some(found) => found,
-                None => {
-                    let yardstick = match &yardstick {
-                        Some(yardstick) => yardstick,
-                        None => yardstick.insert(open()?),
-                    };
-                    keep(
-                        &folder,
-                        &figures(&yardstick.run(&run)?),
-                        &judged.data.source,
-                    )?
-                }
-            };
+            let found = judged(&folder, probes.clone(), || Ok(figures(&open()?.run(&run)?)))?;
             if let Some(row) = table.rows.iter_mut().find(|row| row.name == cell.row) {
                 row.add(found);
             }
@@ -146,7 +125,7 @@ pub(super) fn study(
                 ..Table::empty(study.name, "", &METRICS, [])
             };
             whole.write(&wanted.out)?;
-            let page = page(study, &settings, &judged, &cells, &table, &floor);
+            let page = page(study, &settings, &on, &cells, &table, &floor);
             write(&wanted.out.join("report.html"), &page)?;
         }
     }
@@ -165,7 +144,7 @@ fn mean(row: &Row, metric: &str) -> Option<f64> {
 fn page(
     study: &Study,
     settings: &Settings,
-    judged: &PretrainConfig,
+    on: &PretrainConfig,
     cells: &[Cell],
     table: &Table,
     floor: &Table,
@@ -175,7 +154,7 @@ fn page(
         .rendered_faces(true)
         .subtitle(study.caption)
         .fact("Steps of every trunk", settings.steps.to_string())
-        .fact("Judged on", judged.data.source.clone())
+        .fact("Judged on", on.data.source.clone())
         .fact(
             "People judged",
             format!("{}, the others label expressions", settings.people),

@@ -6,7 +6,6 @@
 
 mod cells;
 mod curves;
-mod kept;
 mod orl;
 mod release;
 mod settings;
@@ -17,8 +16,6 @@ use phiz_train::Observer;
 
 use crate::Result;
 use crate::reproduce::{Progressed, Reproduction};
-
-pub(crate) use kept::pretrained;
 
 /// Tables that are made here.
 pub(crate) const TABLE_NAMES: &[&str] = &[

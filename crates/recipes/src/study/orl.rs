@@ -12,10 +12,11 @@ use phiz_eval::Protocol;
 use phiz_train::Observer;
 use serde_json::json;
 
-use crate::folder::{create_folder, write_json};
+use crate::folder::create_folder;
 use crate::judge::{Subject, verdict};
 use crate::pretrain::{self, PretrainRun};
-use crate::reproduce::{Figures, Progressed, Reproduction, Table, judged_before, meant};
+use crate::reproduce::{self, Figures, Progressed, Reproduction, Table, judged, meant};
+use crate::source::open;
 use crate::task::{self, Mode, Shelf, TaskConfig, TaskData};
 use crate::{Error, Result};
 
@@ -58,10 +59,17 @@ pub(super) fn transfer(
     let asked = meant(&names, &wanted.rows)?;
     rows.retain(|(name, ..)| asked.contains(name));
     create_folder(&wanted.out)?;
-    let caption = "ORL: trained on s1..s20, all pairs of the images of s21..s40 judged; from nothing, and from trunks that have seen \
-                   rendered faces alone. Photographs.";
+    let source = config(wanted, 0, None, Mode::Frozen)?.data.source;
+    let faces = match open(&source)?.rendered() {
+        true => "rendered faces",
+        false => "photographs",
+    };
+    let caption = format!(
+        "{source} ({faces}): trained on the first of its people (of ORL s1..s20), all pairs of images of the others judged; from nothing, and \
+         from trunks (the reference models have seen rendered faces alone)."
+    );
     let names = rows.iter().map(|(name, ..)| name.clone());
-    let mut table = Table::empty("orl-transfer", caption, &["auc", "eer"], names);
+    let mut table = Table::empty("orl-transfer", &caption, &["auc", "eer"], names);
     let mut shelf = Shelf::default();
     for seed in 0..wanted.seeds {
         for (name, trunk, mode) in &rows {
@@ -92,17 +100,7 @@ pub(super) fn transfer(
 
 /// The reference models, or those that the caller names in their place or beside them.
 fn trunks(wanted: &Reproduction) -> Result<Vec<(String, PathBuf)>> {
-    let mut trunks: Vec<(String, PathBuf)> = Vec::new();
-    for word in &wanted.trunks {
-        match word.split_once('=') {
-            Some((name, path)) if !name.is_empty() && !path.is_empty() => {
-                trunks.push((name.to_string(), PathBuf::from(path)));
-            }
-            _ => {
-                return Err(Error::config(format!("trunk `{word}`: expected NAME=RUN")));
-            }
-        }
-    }
+    let mut trunks = reproduce::trunks(&wanted.trunks)?;
     for (name, path) in MODELS {
         if !trunks.iter().any(|(known, _)| known == name) {
             trunks.push((name.to_string(), PathBuf::from(path)));
@@ -136,19 +134,23 @@ fn config(wanted: &Reproduction, seed: u64, init: Option<&Path>, mode: Mode) -> 
 
 /// Verification by the features of a frozen trunk.
 fn features(trunk: &Path, folder: &Path, wanted: &Reproduction) -> Result<Figures> {
-    if let Some(found) = judged_before(folder) {
-        return Ok(found);
-    }
-    let run = PretrainRun::open(trunk)?;
     let TaskData {
         source,
         train_fraction,
         ..
     } = config(wanted, 0, None, Mode::Frozen)?.data;
-    let all = pretrain::embed(&run, &source, &wanted.device)?;
+    let asked = json!({ "data": source, "train_fraction": train_fraction, "trunk": trunk });
+    judged(folder, asked, || {
+        compared(trunk, &source, train_fraction, &wanted.device)
+    })
+}
+
+/// All pairs of the people whom the division of the runs leaves for the test.
+fn compared(trunk: &Path, source: &str, train_fraction: f64, device: &str) -> Result<Figures> {
+    let run = PretrainRun::open(trunk)?;
+    let all = pretrain::embed(&run, source, device)?;
     let people = all.labels("labels")?.to_vec();
     let count = people.iter().collect::<BTreeSet<_>>().len();
-    // The same division as that of the runs.
     let learned = (count as f64 * train_fraction).round() as u32;
     let chosen: Vec<usize> = (0..people.len())
         .filter(|&row| people.get(row).is_some_and(|person| *person >= learned))
@@ -164,16 +166,10 @@ fn features(trunk: &Path, folder: &Path, wanted: &Reproduction) -> Result<Figure
     let judged = phiz_eval::Embeddings::new(values, all.dim())?.with_labels("labels", labels)?;
     let subject = Subject {
         title: format!("features of {} on {source}", run.config.recipe),
-        rendered: false,
+        rendered: open(source)?.rendered(),
         images: None,
         run: None,
     };
-    let about = json!({ "source": source, "part": format!("people after the first {learned}"), "trunk": trunk });
-    let found = verdict(judged, &[Protocol::VerificationAllPairs], about, subject)?;
-    create_folder(folder)?;
-    write_json(
-        &folder.join("eval.json"),
-        &json!({ "metrics": found.metrics, "protocol": found.protocol }),
-    )?;
-    Ok(found.metrics)
+    let protocols = [Protocol::VerificationAllPairs];
+    Ok(verdict(judged, &protocols, json!({}), subject)?.metrics)
 }

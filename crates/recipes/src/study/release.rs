@@ -12,10 +12,10 @@ use candle::DType;
 use phiz_train::{Observer, read_tensors, save_tensors};
 
 use super::curves::{METRICS, figures};
-use super::kept::pretrained;
 use crate::folder::{create_folder, weights_of, write, write_json};
-use crate::pretrain::{self, PretrainConfig, PretrainRun};
+use crate::pretrain::{self, PretrainConfig, PretrainRun, pretrained};
 use crate::reproduce::{Figures, Progressed, Reproduction, Table};
+use crate::source::open;
 use crate::{Error, Result};
 
 /// Most bytes of a reference model.
@@ -60,6 +60,12 @@ pub(super) fn release(
     let mut table = Table::empty("release-models", caption, &metrics, names);
     for (name, recipe, how) in chosen {
         let config = pretrain::named(recipe)?.set_all(wanted.set.iter().map(String::as_str))?;
+        if !open(&config.data.source)?.rendered() {
+            return Err(Error::config(format!(
+                "`{}`: the cards of the reference models say \"rendered faces only\"; expected `synth:...`",
+                config.data.source
+            )));
+        }
         let folder = wanted.out.join("runs").join(name);
         let label = format!("{name} model");
         let Some(run) = pretrained(&config, &folder, &label, wanted, stop, watch)? else {

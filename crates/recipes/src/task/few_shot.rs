@@ -10,17 +10,17 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use phiz_train::Observer;
+use serde_json::json;
 
 use super::config::{TASK_RECIPES, TaskConfig, task_recipe};
 use super::judge::{first_metric, judge_on_shelf};
 use super::run::{TaskRun, resume_on_shelf, train_on_shelf};
 use super::source::Shelf;
 use crate::folder::create_folder;
-use crate::pretrain;
+use crate::pretrain::{self, pretrained};
 use crate::reproduce::{
-    Figures, Progressed, Reproduction, Start, Table, judged_before, meant, settled,
+    self, Figures, Progressed, Reproduction, Start, Table, judged, meant, settled,
 };
-use crate::study::pretrained;
 use crate::{Error, Result};
 
 /// A table of this kind.
@@ -105,21 +105,8 @@ pub(crate) fn few_shot(
         return Err(Error::config("0 seeds; expected at least 1"));
     }
     let mut trunks: Vec<(String, String)> = vec![("random".into(), String::new())];
-    for word in &wanted.trunks {
-        match word.split_once('=') {
-            Some((name, path)) if !name.is_empty() && !path.is_empty() => {
-                if !Path::new(path).exists() {
-                    return Err(Error::run(Path::new(path), "no such trunk"));
-                }
-                trunks.push((name.to_string(), path.to_string()));
-            }
-            _ => {
-                return Err(Error::config(format!(
-                    "trunk `{word}`: expected NAME=RUN or FILE"
-                )));
-            }
-        }
-    }
+    let given = reproduce::trunks(&wanted.trunks)?.into_iter();
+    trunks.extend(given.map(|(name, path)| (name, path.display().to_string())));
     create_folder(&wanted.out)?;
     let known = trunks.iter().map(|(name, _)| name.as_str());
     let named: BTreeSet<&str> = known.chain(MADE.map(|(name, _)| name)).collect();
@@ -283,10 +270,10 @@ pub(crate) fn figures(
         }
     })?;
     let Some(run) = run else { return Ok(None) };
-    if let Some(found) = judged_before(folder) {
-        return Ok(Some(found));
-    }
-    let verdict = judge_on_shelf(&run, None, &wanted.device, shelf)?;
-    verdict.write(folder)?;
-    Ok(Some(verdict.metrics))
+    let found = judged(folder, json!({ "data": "held out" }), || {
+        let verdict = judge_on_shelf(&run, None, &wanted.device, shelf)?;
+        verdict.write(folder)?;
+        Ok(verdict.metrics)
+    })?;
+    Ok(Some(found))
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicBool;
 
 use phiz_train::Observer;
 
+use super::{self as pretrain, PretrainConfig, PretrainRun};
 use crate::Result;
-use crate::pretrain::{self, PretrainConfig, PretrainRun};
 use crate::reproduce::{Reproduction, Start, settled};
 
 /// The run of `config` in `folder`, trained, resumed or found complete; `None` when interrupted.
