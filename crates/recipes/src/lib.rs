@@ -38,6 +38,7 @@ mod page;
 mod plain;
 mod plan;
 pub mod pretrain;
+mod recipe;
 mod reproduce;
 mod run;
 mod source;
@@ -57,11 +58,12 @@ pub use losses::loss_and_miner_names;
 pub use named::{NAMED, Named, named};
 pub use network::{Judged, Network, Outputs};
 pub use plan::{Plan, PlannedBatch};
+pub use recipe::{Asked, Judgement, Recipe};
 pub use reproduce::{Progressed, Reproduction, Row, Table, reproduce};
 pub use run::{Run, resume, train};
 pub use source::{Source, open, open_source};
 pub use task::{
     Mode, Prediction, Rule, TASK_RECIPES, TaskBackbone, TaskConfig, TaskData, TaskHead, TaskKind,
-    TaskModel, TaskNetwork, TaskRun, TaskSettings, TaskVerdict, is_task, judge_task, nested_subset,
+    TaskModel, TaskNetwork, TaskRun, TaskSettings, TaskVerdict, judge_task, nested_subset,
     resume_task, task_recipe, train_task,
 };

@@ -11,7 +11,7 @@ use crate::config::{Config, Metric, Sampling};
 use crate::{Error, Result};
 
 /// What the schemas of all kinds of recipes share: they are written, read from files and changed by words alike.
-pub(crate) trait Schema: Clone + Serialize + DeserializeOwned {
+pub trait Schema: Clone + Serialize + DeserializeOwned {
     /// The recipe this started from.
     fn recipe(&self) -> &str;
 

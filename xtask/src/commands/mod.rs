@@ -3,12 +3,10 @@
 pub mod bench;
 pub mod check;
 pub mod data;
-pub mod disentangle;
 pub mod embed;
 pub mod eval;
 pub mod realism;
 pub mod reproduce;
-pub mod task;
 pub mod train;
 
 use std::io::Write;

@@ -2,13 +2,11 @@
 
 use std::path::Path;
 
-use toml::Value;
-
 use super::config::{
     DisentangleConfig, DisentangleData, DisentangleEval, DisentangleImage, DisentangleModel,
     Doubling, GameConfig, GameTrain, Halving, IgnorantKind, InformationKind, Mode, Task, TrunkKind,
 };
-use crate::overlay::{self, Schema, nearest, read_table};
+use crate::overlay::{self, Schema, nearest};
 use crate::{Error, Result};
 
 /// Names and summaries of the recipes.
@@ -38,11 +36,6 @@ impl Schema for DisentangleConfig {
 }
 
 impl DisentangleConfig {
-    /// Whether there is a disentangling recipe of that name.
-    pub fn is_named(name: &str) -> bool {
-        NAMED.iter().any(|(known, _)| *known == name)
-    }
-
     /// The complete configuration of a named recipe.
     ///
     /// # Errors
@@ -62,16 +55,6 @@ impl DisentangleConfig {
                 )))
             }
         }
-    }
-
-    /// The name of the disentangling recipe a file says it is, or is based on; none where it is another kind of recipe's.
-    ///
-    /// # Errors
-    /// When the file cannot be read or is not TOML.
-    pub fn names_one(path: &Path) -> Result<Option<String>> {
-        let table = read_table(path)?;
-        let name = table.get("recipe").and_then(Value::as_str);
-        Ok(name.filter(|name| Self::is_named(name)).map(str::to_string))
     }
 
     /// Reads a complete or partial configuration over the recipe it names, or over `base` where it names none.

@@ -23,6 +23,7 @@ use crate::folder::{
     Outcome, config_file, create_folder, last_checkpoint, model_file, read_json, refuse_occupied,
     rendered_mark, write, write_json,
 };
+use crate::recipe::Recipe as _;
 use crate::{Error, Result, open_device};
 
 /// A trained disentangling run, read back from its folder.
@@ -95,12 +96,6 @@ impl DisentangleRun {
         })
     }
 
-    /// Whether `folder` is that of a disentangling run.
-    pub fn is_one(folder: &Path) -> bool {
-        let named = DisentangleConfig::names_one(&folder.join("config.toml"));
-        matches!(named, Ok(Some(_)))
-    }
-
     /// The trained networks, ready for test time.
     ///
     /// # Errors
@@ -120,7 +115,7 @@ impl DisentangleRun {
 
     fn config_of(folder: &Path) -> Result<DisentangleConfig> {
         let path = config_file(folder)?;
-        match DisentangleConfig::names_one(&path)? {
+        match DisentangleConfig::named_in(&path)? {
             Some(name) => DisentangleConfig::from_file(&path, &DisentangleConfig::named(&name)?),
             None => Err(Error::run(folder, "not a run of a disentangling recipe")),
         }

@@ -27,7 +27,7 @@ pub use config::{
 pub use judge::{PretrainVerdict, embed, judge};
 pub(crate) use kept::pretrained;
 pub(crate) use named::FACES;
-pub use named::{NAMED, Named, is_pretrain, is_pretrain_run, named};
+pub use named::{NAMED, Named, named};
 pub(crate) use part::kept;
 pub(crate) use probe::Yardstick;
 pub use probe::{Probed, probe};

@@ -1,7 +1,5 @@
 //! The pre-training recipes that have a name.
 
-use std::path::Path;
-
 use super::config::{
     MethodConfig, MethodName, PretrainConfig, PretrainData, PretrainModel, PretrainTrain,
     ProbeSettings, SupervisedHead, TrunkName, TrunkStem, ViewsConfig,
@@ -61,24 +59,6 @@ pub const NAMED: &[Named] = &[
 
 /// What rendered faces are like that trunks are learned from and judged on: a data spec's keys without who is in it.
 pub(crate) const FACES: &str = "per_expression=4,expression_strength=1.3,background=0";
-
-/// Whether `name` is that of a pre-training recipe.
-pub fn is_pretrain(name: &str) -> bool {
-    NAMED.iter().any(|recipe| recipe.name == name)
-}
-
-/// Whether `folder` holds a pre-training run, or `folder` is a configuration file of one.
-pub fn is_pretrain_run(folder: &Path) -> bool {
-    let file = if folder.is_dir() {
-        folder.join("config.toml")
-    } else {
-        folder.to_path_buf()
-    };
-    crate::overlay::read_table(&file)
-        .ok()
-        .and_then(|table| Some(is_pretrain(table.get("recipe")?.as_str()?)))
-        .unwrap_or(false)
-}
 
 /// The complete configuration of a named pre-training recipe.
 ///

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::subset::Rule;
 use crate::config::{ImageConfig, OptimizerKind, ScheduleKind, TrainConfig, fingerprint_of};
-use crate::overlay::{self, Schema, nearest, read_table};
+use crate::overlay::{self, Schema, nearest};
 use crate::{Error, Result};
 
 /// Everything that makes a run of a task.
@@ -195,11 +195,6 @@ pub const TASK_RECIPES: &[(&str, &str)] = &[
     ),
 ];
 
-/// Whether `name` is one of [`TASK_RECIPES`].
-pub fn is_task(name: &str) -> bool {
-    TASK_RECIPES.iter().any(|(known, _)| *known == name)
-}
-
 /// The complete configuration of a task's recipe.
 ///
 /// # Errors
@@ -350,16 +345,6 @@ impl TaskConfig {
     /// When the file cannot be read, is not TOML, or holds an unknown key or a value that makes no sense.
     pub fn from_file(path: &Path, base: &TaskConfig) -> Result<TaskConfig> {
         overlay::from_file(path, base)
-    }
-
-    /// The task that a configuration file names as its recipe, if it is one.
-    ///
-    /// # Errors
-    /// When the file cannot be read or is not TOML.
-    pub fn named_in(path: &Path) -> Result<Option<String>> {
-        let table = read_table(path)?;
-        let name = table.get("recipe").and_then(toml::Value::as_str);
-        Ok(name.filter(|name| is_task(name)).map(str::to_string))
     }
 
     /// Applies `section.key=value` words, later ones last; only the result has to make sense.

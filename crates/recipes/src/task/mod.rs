@@ -21,7 +21,7 @@ mod subset;
 
 pub use config::{
     Mode, TASK_RECIPES, TaskBackbone, TaskConfig, TaskData, TaskHead, TaskKind, TaskModel,
-    TaskSettings, is_task, task_recipe,
+    TaskSettings, task_recipe,
 };
 pub(crate) use few_shot::{FEW_SHOT, few_shot, figures};
 pub use judge::{TaskVerdict, judge_task};

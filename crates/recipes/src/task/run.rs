@@ -157,11 +157,6 @@ impl TaskRun {
         })
     }
 
-    /// Whether `folder` holds the run of a task, finished or not.
-    pub fn is_one(folder: &Path) -> bool {
-        folder.join("shape.json").is_file() && folder.join("config.toml").is_file()
-    }
-
     /// The trained network, ready for test time.
     ///
     /// # Errors
