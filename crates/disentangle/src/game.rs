@@ -11,8 +11,8 @@
 //! below but I; CLUB is left out of a step in which its estimate is below 0: then the estimator, not the code, is at fault.
 //!
 //! A factor that is [given by class](Factor::given_class) is played for under that condition: its adversary is told the class,
-//! A is [`ignorance_given_class`], I(d; s) becomes I(d; s | y), and E, which asks for more uncertainty than the class leaves,
-//! is left out.
+//! A is [`ignorance_given_class`], I(d; s) becomes I(d; s | y) by [`club_given_class`], and E, which asks for more uncertainty
+//! than the class leaves, is left out. Alarms still measure that adversary by one who knows neither d nor the class.
 //!
 //! Adversaries read codes standardised over the batch, so that nothing is hidden by being small, down to a deviation of about
 //! a thousandth.
@@ -20,8 +20,8 @@
 use candle::{Result, Tensor};
 
 use crate::alarm::Alarm;
-use crate::factor::{Factor, FactorValues, one_hot};
-use crate::given::ignorance_given_class;
+use crate::factor::{Factor, FactorValues};
+use crate::given::{club_given_class, ignorance_given_class, told};
 use crate::information::{club, club_gaussian, gaussian_nll, mine, negative_log_likelihood};
 use crate::mlp::{Mlp, Weights};
 use crate::model::{Codes, Disentangler, Statistics};
@@ -256,10 +256,7 @@ impl Disentangler {
         {
             let seen = told(factor, &codes.d, &batch.labels)?;
             let answer = from_d.forward(&seen, Weights::Frozen)?;
-            let given_class = match factor.by_class.is_empty() {
-                true => None,
-                false => Some(ignorance_given_class(factor, &answer, &batch.labels)?),
-            };
+            let given_class = !factor.by_class.is_empty();
             if let Some(accuracy) = accuracy_about(factor, &answer, values)? {
                 if !objective.teach {
                     tally.value(&format!("{}_from_d_accuracy", factor.name), accuracy);
@@ -272,23 +269,21 @@ impl Disentangler {
                 }
             }
             if against.targets() {
-                let target = match &given_class {
-                    Some(target) => target.clone(),
-                    None => ignorance(factor, &answer, objective.prior_for(factor))?,
+                let target = match given_class {
+                    true => ignorance_given_class(factor, &answer, &batch.labels)?,
+                    false => ignorance(factor, &answer, objective.prior_for(factor))?,
                 };
                 tally.note(&format!("{}_ignorance", factor.name), &target)?;
                 tally.add(&target, objective.alpha * ramp)?;
             }
             // Uncertain beyond what the class leaves open is not ignorant.
-            if against.entropy() && given_class.is_none() {
+            if against.entropy() && !given_class {
                 tally.add(&certainty(factor, &answer)?, objective.eta * ramp)?;
             }
             if by_club {
-                let estimate = match &given_class {
-                    Some(by_class) => {
-                        (by_class - negative_log_likelihood(factor, &answer, values)?)?
-                    }
-                    None => club(factor, &answer, values)?,
+                let estimate = match given_class {
+                    true => club_given_class(factor, &answer, values, &batch.labels)?,
+                    false => club(factor, &answer, values)?,
                 };
                 tally.club(format!("I(d; {})", factor.name), &estimate, mu)?;
                 if with_l {
@@ -391,16 +386,6 @@ fn standardised(codes: &Codes) -> Result<Codes> {
         d: each(&codes.d)?,
         l: each(&codes.l)?,
     })
-}
-
-/// What an adversary of a factor is shown: d, and beside it the class where the game is played given it.
-fn told(factor: &Factor, d: &Tensor, labels: &Tensor) -> Result<Tensor> {
-    let classes = factor.by_class.len();
-    if classes == 0 {
-        return Ok(d.clone());
-    }
-    let class = one_hot("class", labels, classes, d.dtype())?.to_device(d.device())?;
-    Tensor::cat(&[d, &class], 1)
 }
 
 /// MINE with the batch's next row as the stranger of each: rows are drawn at random, so that is any other row.

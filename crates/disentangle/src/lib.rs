@@ -55,7 +55,7 @@ mod uai;
 pub use alarm::Alarm;
 pub use factor::{Factor, FactorKind, FactorValues};
 pub use game::{Batch, Step, TaskLoss};
-pub use given::ignorance_given_class;
+pub use given::{club_given_class, ignorance_given_class};
 pub use information::{
     club, club_categorical, club_gaussian, club_multi_label, gaussian_nll, mine,
     negative_log_likelihood,

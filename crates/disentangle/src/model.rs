@@ -128,6 +128,13 @@ impl Disentangler {
                 config.classes
             )
         }
+        let given = factors.iter().find(|factor| !factor.by_class.is_empty());
+        if let (Information::Mine, Some(factor)) = (config.information, given) {
+            candle::bail!(
+                "disentangler: factor `{}` is given by class; MINE estimates no information given the class, expected CLUB",
+                factor.name
+            )
+        }
         let about = |factor: &Factor, from: usize, name: &str| -> Result<Mlp> {
             let vb = adversary.pp(name).pp(&factor.name);
             Mlp::undecided(from, hidden, factor.output_dim(), &vb)

@@ -71,7 +71,7 @@ pub enum Information {
 pub struct Objective {
     /// How the encoders work against the adversaries.
     pub against: Against,
-    /// What an ignorant adversary answers.
+    /// What an ignorant adversary answers; of a factor that is given by class, what the class says.
     pub ignorant: Ignorant,
     /// Of the classification loss (default 1).
     pub classification: f64,
@@ -79,7 +79,7 @@ pub struct Objective {
     pub alpha: f64,
     /// beta, of the ignorance of the class given l (default 1).
     pub beta: f64,
-    /// eta, of the uncertainty of both (default 0.1).
+    /// eta, of the uncertainty of both (default 0.1); not of factors that are given by class.
     pub eta: f64,
     /// mu, of each mutual information (default 0.1).
     pub mu: f64,

@@ -150,10 +150,15 @@ pub(crate) fn gaussian(output: &Tensor) -> Result<(Tensor, Tensor)> {
     Ok((mean, soft_clamp(&log_var)?))
 }
 
+/// Largest log-variance of a Gaussian head, and least with a minus sign.
+pub(crate) const LOG_VARIANCE_LIMIT: f64 = 6.;
+
 /// `6 tanh(x / 6)`: near 0 the identity, never beyond +-6, with a gradient everywhere (a hard clamp has none
 /// outside, and a variance that left the range could never come back).
 fn soft_clamp(x: &Tensor) -> Result<Tensor> {
-    x.affine(1. / 6., 0.)?.tanh()?.affine(6., 0.)
+    x.affine(1. / LOG_VARIANCE_LIMIT, 0.)?
+        .tanh()?
+        .affine(LOG_VARIANCE_LIMIT, 0.)
 }
 
 fn row(values: &[f64], like: &Tensor) -> Result<Tensor> {

@@ -61,6 +61,41 @@ fn term(case: &Value, x: &[Tensor]) -> Result<Tensor> {
             let factor = Factor::new("light", kind).given_class(rows)?;
             ignorance_given_class(&factor, &x[0], &codes()?)
         }
+        "club_given_categorical" | "club_given_multi_label" | "club_given_continuous" => {
+            let (rows, width) = x[0].dims2()?;
+            let (factor, values) = match case["name"].as_str().unwrap() {
+                "club_given_categorical" => {
+                    let values: Vec<u32> =
+                        numbers(&case["values"]).iter().map(|&v| v as u32).collect();
+                    let kind = FactorKind::Categorical {
+                        prior: vec![1. / width as f64; width],
+                    };
+                    (
+                        Factor::new("light", kind),
+                        FactorValues::Categorical(Tensor::new(values, &Device::Cpu)?),
+                    )
+                }
+                "club_given_multi_label" => {
+                    let values =
+                        Tensor::from_vec(numbers(&case["values"]), (rows, width), &Device::Cpu)?;
+                    let kind = FactorKind::MultiLabel {
+                        prior: vec![0.5; width],
+                    };
+                    (Factor::new("light", kind), FactorValues::MultiLabel(values))
+                }
+                _ => (
+                    Factor::continuous("light", width / 2),
+                    FactorValues::Continuous(x[1].clone()),
+                ),
+            };
+            // The estimate takes the batch's rows of a class, not what is known of it.
+            let row = match factor.kind {
+                FactorKind::Continuous { .. } => vec![0.; width],
+                _ => vec![1. / width as f64; width],
+            };
+            let factor = factor.given_class(vec![row; 4])?;
+            club_given_class(&factor, &x[0], &values, &codes()?)
+        }
         "mine" => mine(&x[0], &x[1]),
         "ssim" => ssim(&x[0], &x[1]),
         "l2_l1" => {

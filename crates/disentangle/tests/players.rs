@@ -20,7 +20,10 @@ fn model(parameters: &Parameters, own_trunk: bool, doubling: Doubling) -> Disent
     let factors = vec![
         Factor::categorical("angle", &[0, 1, 2]).unwrap(),
         Factor::multi_label("marks", &[true, false, false, true], 2).unwrap(),
-        Factor::continuous("light", 2),
+        // One of the three is played for given the class.
+        Factor::continuous("light", 2)
+            .given_class(vec![vec![0.2, -0.1, 0., -0.5]; 4])
+            .unwrap(),
     ];
     let config = DisentanglerConfig {
         classes: 4,

@@ -59,6 +59,19 @@ pub(crate) fn set_all<'a, S: Schema>(
     Ok(config)
 }
 
+/// Whether a setting lies where it makes sense.
+///
+/// # Errors
+/// When it does not, or is not a number.
+pub(crate) fn within(key: &str, value: f64, low: f64, high: f64) -> Result<()> {
+    if value >= low && value <= high {
+        return Ok(());
+    }
+    Err(Error::config(format!(
+        "`{key}` is {value}; expected {low} to {high}"
+    )))
+}
+
 impl Schema for Config {
     fn recipe(&self) -> &str {
         &self.recipe
@@ -127,14 +140,6 @@ impl Config {
     pub fn validate(&self) -> Result<()> {
         let (data, image, model) = (&self.data, &self.image, &self.model);
         let (sampling, objective, train) = (&self.sampling, &self.objective, &self.train);
-        let within = |key: &str, value: f64, low: f64, high: f64| {
-            if value >= low && value <= high {
-                return Ok(());
-            }
-            Err(Error::config(format!(
-                "`{key}` is {value}; expected {low} to {high}"
-            )))
-        };
         within("seed", self.seed as f64, 0.0, i64::MAX as f64)?;
         within("data.train_fraction", data.train_fraction, 0.01, 0.99)?;
         within("data.folds", data.folds as f64, 2.0, 1000.0)?;

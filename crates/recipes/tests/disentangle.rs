@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use phiz_recipes::Outcome;
 use phiz_recipes::disentangle::{self, DisentangleConfig, DisentangleRun};
 use phiz_train::{Observer, Progress};
+use serde_json::Value;
 
 /// Faces of 32 pixels; expression is learned and the light taken out, or what `words` say.
 fn small(words: &[&str]) -> phiz_recipes::Result<DisentangleConfig> {
@@ -82,6 +83,14 @@ fn every_mode_trains_and_is_judged() {
         ("classifier", &["game.mode=classifier"]),
         ("reversal", &["game.mode=reversal"]),
         ("uai", &["game.mode=uai"]),
+        ("given-class", &["game.given_class=true"]),
+        (
+            "given-class-number",
+            &[
+                "game.given_class=true",
+                "data.remove=[\"light\", \"factor.yaw\"]",
+            ],
+        ),
     ];
     for (name, words) in modes {
         let out = folder.path().join(name);
@@ -122,6 +131,13 @@ fn every_mode_trains_and_is_judged() {
         for word in wanted {
             assert!(log.contains(word), "{name}: no {word} in {log}");
         }
+        if name.starts_with("given-class") {
+            let factors = fs::read_to_string(out.join("factors.json")).unwrap();
+            let factors: Value = serde_json::from_str(&factors).unwrap();
+            for factor in factors.as_array().unwrap() {
+                by_class_agrees_with_the_whole(factor);
+            }
+        }
         if *name == "full" {
             let table =
                 disentangle::embed(&run, "synth:identities=2,per_expression=1,size=32", "cpu");
@@ -130,6 +146,24 @@ fn every_mode_trains_and_is_judged() {
             assert_eq!(table.labels("light").unwrap().len(), 14);
             assert_eq!(table.factors()["l3"].len(), 14);
         }
+    }
+}
+
+/// All classes have as many images, so that the mean over classes is that of the training set.
+fn by_class_agrees_with_the_whole(factor: &Value) {
+    let rows: Vec<Vec<f64>> = serde_json::from_value(factor["by_class"].clone()).unwrap();
+    assert_eq!(rows.len(), 7);
+    let mean = |at: usize| rows.iter().map(|row| row[at]).sum::<f64>() / 7.;
+    if let Some(prior) = factor["values"]["categorical"]["prior"].as_array() {
+        for (at, share) in prior.iter().enumerate() {
+            assert!((mean(at) - share.as_f64().unwrap()).abs() < 1e-9);
+        }
+    } else {
+        // Standardised: mean 0 and mean square 1.
+        assert!(mean(0).abs() < 1e-4, "{rows:?}");
+        let square = rows.iter().map(|row| row[0] * row[0] + row[1].exp());
+        let square = square.sum::<f64>() / 7.;
+        assert!((square - 1.).abs() < 0.02, "{square}");
     }
 }
 
@@ -180,6 +214,12 @@ fn names_that_are_wrong_are_told() {
     );
     let text = refused(&["data.remove=[\"expression\"]"]);
     assert!(text.contains("which is what is learned"), "{text}");
+    let text = refused(&["game.given_class=true", "game.mode=uai"]);
+    assert!(text.contains("nobody asks d"), "{text}");
+    let text = refused(&["game.given_class=true", "game.information=mine"]);
+    assert!(text.contains("expected \"club\""), "{text}");
+    let text = refused(&["eval.parts=[\"a=orl\", \"a=orl\"]"]);
+    assert!(text.contains("no other part has"), "{text}");
     let text = refused(&["data.remove=[]"]);
     assert!(text.contains("nothing to remove"), "{text}");
     let text = refused(&["data.train_states=[\"light=left\"]"]);
@@ -274,6 +314,7 @@ fn a_run_that_is_interrupted_or_killed_ends_bit_equal() {
     for (name, words) in [
         ("full", &["game.information=mine"][..]),
         ("uai", &["game.mode=uai"][..]),
+        ("given-class", &["game.given_class=true"][..]),
     ] {
         let config = small(words).unwrap();
         let whole = here.join(format!("{name}-whole"));

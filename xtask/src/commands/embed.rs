@@ -1,9 +1,9 @@
 //! `embed`: the embeddings of a data set under a run's network, as one file.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use phiz_recipes::disentangle::{self, DisentangleConfig, DisentangleRun};
 use phiz_recipes::pretrain::{self, PretrainConfig, PretrainRun};
-use phiz_recipes::{Recipe, Run, embed};
+use phiz_recipes::{Recipe, Run, TaskConfig, embed};
 
 use crate::args::EmbedArgs;
 
@@ -13,6 +13,11 @@ pub fn run(args: &EmbedArgs) -> Result<()> {
         pretrain::embed(&PretrainRun::open(&args.run)?, &args.data, &args.device)?
     } else if DisentangleConfig::has_run(&args.run) {
         disentangle::embed(&DisentangleRun::open(&args.run)?, &args.data, &args.device)?
+    } else if TaskConfig::has_run(&args.run) {
+        bail!(
+            "{}: a run of a task gives its task's answers and no embeddings; `cargo xtask eval` judges them",
+            args.run.display()
+        );
     } else {
         embed(&Run::open(&args.run)?, &args.data, &args.device)?
     };

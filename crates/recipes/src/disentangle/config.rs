@@ -132,9 +132,10 @@ pub struct GameConfig {
     pub task: Task,
     /// How mutual information is estimated, in the modes that have it.
     pub information: InformationKind,
-    /// What an ignorant adversary answers.
+    /// What an ignorant adversary answers, unless the game is played given the class.
     pub ignorant: IgnorantKind,
-    /// Whether d may say of the factors what the class says: for data where they go with the class.
+    /// Whether the game is played given the class: d may say of the factors what the class says. For data where they go with
+    /// the class. (`eta` then counts for l alone.)
     pub given_class: bool,
     /// Weight of the task's loss.
     pub classification: f64,
@@ -200,7 +201,7 @@ impl Mode {
         !matches!(self, Self::Classifier | Self::Reversal)
     }
 
-    /// Whether l is an output worth asking about.
+    /// Whether anybody plays against the encoders.
     pub(crate) fn plays(self) -> bool {
         self.has_turns() || self == Self::Reversal
     }
@@ -267,9 +268,9 @@ pub struct GameTrain {
 #[serde(deny_unknown_fields)]
 pub struct DisentangleEval {
     /// Parts to judge where nothing is held out, each `name=SPEC`; probes are fitted on the first and judged on the
-    /// second.
+    /// second, and once more between the halves of the first.
     pub parts: Vec<String>,
-    /// Images of each part, evenly spaced; 0: all.
+    /// Images of each part, drawn once for all; 0: all.
     pub images: usize,
     /// Rows a probe is fitted on, and judged on, at most.
     pub probe_rows: usize,

@@ -25,6 +25,8 @@ pub struct FactorColumn {
 
 /// Least variance of a standardised number within a class: a class may have one image.
 const LEAST_VARIANCE: f64 = 1e-2;
+/// Most of it that an adversary can answer: its log-variances end at 6.
+const MOST_VARIANCE: f64 = 400.;
 
 /// The values of a factor in training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -282,8 +284,11 @@ impl FactorColumn {
                 FactorColumnValues::YesNo { .. } => means.map(|mean| (mean + 1.) / 2.).collect(),
                 FactorColumnValues::Number { .. } => {
                     let variances = means.clone().zip(&squares[class]);
-                    let spread = variances
-                        .map(|(mean, square)| (square / n - mean * mean).max(LEAST_VARIANCE).ln());
+                    let spread = variances.map(|(mean, square)| {
+                        (square / n - mean * mean)
+                            .clamp(LEAST_VARIANCE, MOST_VARIANCE)
+                            .ln()
+                    });
                     means.clone().chain(spread.collect::<Vec<_>>()).collect()
                 }
             }

@@ -4,8 +4,9 @@
 //! * where identities are new: verification by d, on all pairs and on pairs of different states of the removed factor;
 //! * always: fresh probes on codes the encoders never saw. `angle_from_d` is what the run is to bring down to chance,
 //!   `label_from_l` what l should not say, `label_from_d` and `angle_from_l` what they should. Where training showed some
-//!   states alone and people are held out, `light_from_d_shown` asks about those, `light_from_d` about all. Of digits
-//!   `angle_from_d_validation` asks half of the validation images about the other half: settings are chosen by it.
+//!   states alone and people are held out, `light_from_d_shown` asks about those, `light_from_d` about all. Where parts are
+//!   judged, half of the first of them (validation, of digits) is asked about its other half as well
+//!   (`angle_from_d_validation`): settings can be chosen by that, without a look at the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -297,6 +298,9 @@ impl Found {
             places.filter_map(|at| rows.get(at).copied()).collect()
         };
         let chosen = (some(&again.fit), some(&again.probed));
+        if chosen.0.is_empty() || chosen.1.is_empty() {
+            return Ok(());
+        }
         let thorough = probe_config(run.config.eval.probe_seeds, true);
         for factor in &run.factors {
             if let FactorColumnValues::YesNo { .. } = factor.values {

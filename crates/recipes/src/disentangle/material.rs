@@ -82,11 +82,10 @@ impl Material {
                 present.len()
             )));
         }
-        let classes = present
+        let classes: Vec<String> = present
             .iter()
             .map(|&code| names[code as usize].clone())
             .collect();
-        let classes: Vec<String> = classes;
         let mut factors = factors(&config.data, dataset.as_ref(), &train)?;
         if config.game.given_class {
             let targets = crate::source::class_targets(dataset.as_ref(), target, &classes)?;
@@ -160,17 +159,18 @@ impl Judged {
             [fit, judge, ..] => Some((fit.clone(), judge.clone())),
             _ => None,
         };
-        // Half of the part that probes are fitted on about its other half: what a setting may be chosen by.
-        let again = probes.iter().map(|(fit, _)| {
-            let (even, odd) = (0..fit.indices.len()).partition(|row| row % 2 == 0);
+        // The first half of the first part about its second half: what a setting may be chosen by. Neighbours may show one
+        // digit, or one person, and stay together.
+        let again = parts.first().map(|part| {
+            let rows = part.indices.len();
             Again {
-                called: fit.name.clone(),
-                fit: (fit.clone(), even),
-                probed: (fit.clone(), odd),
+                called: part.name.clone(),
+                fit: (part.clone(), (0..rows / 2).collect()),
+                probed: (part.clone(), (rows / 2..rows).collect()),
             }
         });
         Ok(Judged {
-            again: again.collect(),
+            again: again.into_iter().collect(),
             parts,
             probes,
         })

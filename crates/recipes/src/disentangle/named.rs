@@ -1,12 +1,13 @@
 //! The disentangling recipes that have a name, reading them from files, and changing them by words.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::config::{
     DisentangleConfig, DisentangleData, DisentangleEval, DisentangleImage, DisentangleModel,
     Doubling, GameConfig, GameTrain, Halving, IgnorantKind, InformationKind, Mode, Task, TrunkKind,
 };
-use crate::overlay::{self, Schema, nearest};
+use crate::overlay::{self, Schema, nearest, within};
 use crate::{Error, Result};
 
 /// Names and summaries of the recipes.
@@ -98,14 +99,6 @@ impl DisentangleConfig {
     /// When one does not; the message names the key, its value and what is expected.
     pub fn validate(&self) -> Result<()> {
         let (data, model, game, train) = (&self.data, &self.model, &self.game, &self.train);
-        let within = |key: &str, value: f64, low: f64, high: f64| {
-            if value >= low && value <= high {
-                return Ok(());
-            }
-            Err(Error::config(format!(
-                "`{key}` is {value}; expected {low} to {high}"
-            )))
-        };
         within("seed", self.seed as f64, 0.0, i64::MAX as f64)?;
         within("data.train_fraction", data.train_fraction, 0.0, 0.99)?;
         within("data.workers", data.workers as f64, 0.0, 64.0)?;
@@ -161,6 +154,16 @@ impl DisentangleConfig {
                 "`game.adversary_turns` is 0 and `game.teach` false: the adversaries would never learn",
             ));
         }
+        let against = matches!(
+            game.mode,
+            Mode::Full | Mode::Uniform | Mode::Information | Mode::Reversal
+        );
+        if game.given_class && !against {
+            return Err(Error::config(format!(
+                "`game.given_class` in the mode {:?}, in which nobody asks d for the factors; expected full, uniform, information or reversal",
+                game.mode
+            )));
+        }
         if game.given_class && game.information == InformationKind::Mine {
             return Err(Error::config(
                 "`game.given_class` with `game.information` \"mine\": MINE estimates no information given the class; expected \"club\"",
@@ -191,6 +194,16 @@ impl DisentangleConfig {
         let every = train.checkpoint_every as f64;
         within("train.checkpoint_every", every, 1.0, 1e15)?;
         within("train.log_every", train.log_every as f64, 1.0, 1e15)?;
+        let mut names = BTreeSet::new();
+        for entry in &self.eval.parts {
+            let name = entry.split('=').next().unwrap_or_default();
+            // Figures end in these words already.
+            if ["chance", "leakage", "linear", "shown"].contains(&name) || !names.insert(name) {
+                return Err(Error::config(format!(
+                    "`eval.parts`: `{entry}`; expected a name that no other part has, and none of chance, leakage, linear, shown"
+                )));
+            }
+        }
         within("eval.probe_rows", self.eval.probe_rows as f64, 10.0, 1e9)?;
         within("eval.probe_seeds", self.eval.probe_seeds as f64, 1.0, 1e3)
     }

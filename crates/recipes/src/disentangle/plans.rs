@@ -29,7 +29,6 @@ const DIGITS: &[&str] = &[
     "angle_from_d",
     "label_from_l",
     "accuracy_validation",
-    "angle_from_d_validation",
     "accuracy_erode2",
     "accuracy_dilate2",
     "accuracy_dilate3",
@@ -126,47 +125,71 @@ pub(super) const PLANS: &[Plan] = &[
     Plan {
         name: "mnist-rot-choice",
         caption: "MNIST-ROT: how strong the adversaries are (turns for one of the encoder, width of their two layers) and how heavy the game \
-                  is (alpha, with eta and mu a tenth of it), judged on validation images alone: half of them are asked about the other half. \
-                  `mnist-rot` takes the setting that tells least of the angle.",
+                  is (alpha, with eta and mu a tenth of it), judged on validation images alone: half of the digits are asked about the other \
+                  half.",
         recipe: "disentangle",
         metrics: &["accuracy_validation", "angle_from_d_validation"],
-        common: &[],
+        common: &["eval.parts=[\"validation=mnist-rot:validation\"]"],
         rows: &[
             (
-                "turns-1-width-128",
+                "turns-1-width-128-alpha-1",
                 Make::Run(&[
                     "game.adversary_turns=1",
                     "model.adversary_hidden=[128, 128]",
+                    "game.alpha=1",
+                    "game.eta=0.1",
+                    "game.mu=0.1",
                 ]),
             ),
             (
-                "turns-3-width-128",
+                "turns-3-width-128-alpha-1",
                 Make::Run(&[
                     "game.adversary_turns=3",
                     "model.adversary_hidden=[128, 128]",
+                    "game.alpha=1",
+                    "game.eta=0.1",
+                    "game.mu=0.1",
                 ]),
             ),
             (
-                "turns-1-width-256",
+                "turns-1-width-256-alpha-1",
                 Make::Run(&[
                     "game.adversary_turns=1",
                     "model.adversary_hidden=[256, 256]",
+                    "game.alpha=1",
+                    "game.eta=0.1",
+                    "game.mu=0.1",
                 ]),
             ),
             (
-                "turns-3-width-256",
+                "turns-3-width-256-alpha-1",
                 Make::Run(&[
                     "game.adversary_turns=3",
                     "model.adversary_hidden=[256, 256]",
+                    "game.alpha=1",
+                    "game.eta=0.1",
+                    "game.mu=0.1",
                 ]),
             ),
             (
                 "turns-3-width-256-alpha-0.3",
-                Make::Run(&["game.alpha=0.3", "game.eta=0.03", "game.mu=0.03"]),
+                Make::Run(&[
+                    "game.adversary_turns=3",
+                    "model.adversary_hidden=[256, 256]",
+                    "game.alpha=0.3",
+                    "game.eta=0.03",
+                    "game.mu=0.03",
+                ]),
             ),
             (
                 "turns-3-width-256-alpha-3",
-                Make::Run(&["game.alpha=3", "game.eta=0.3", "game.mu=0.3"]),
+                Make::Run(&[
+                    "game.adversary_turns=3",
+                    "model.adversary_hidden=[256, 256]",
+                    "game.alpha=3",
+                    "game.eta=0.3",
+                    "game.mu=0.3",
+                ]),
             ),
         ],
         curve: None,
@@ -277,7 +300,8 @@ pub(super) const PLANS: &[Plan] = &[
     Plan {
         name: "attributes",
         caption: "Expression under a bias (rendered faces): in training the brightness of the background follows the expression, at test it is \
-                  independent of it, or opposed to it; other people are judged than were trained on. Removed is the background's brightness.",
+                  independent of it, or opposed to it; other people are judged than were trained on. Removed is the background's brightness: \
+                  given the class (d may say of it what the expression says), or wholly, which is at odds with the expression itself.",
         recipe: "disentangle-faces",
         metrics: &[
             "balanced_accuracy_reversed",
@@ -289,17 +313,22 @@ pub(super) const PLANS: &[Plan] = &[
             "data.target=expression",
             "data.remove=[\"factor.background_light\"]",
             "data.train_fraction=0",
-            "data.source=synth:identities=150,per_expression=3,size=32,expression_strength=1.3,correlation=0.9,cause=expression,effect=background_light",
+            "data.source=synth:identities=400,per_expression=3,size=32,expression_strength=1.6,correlation=0.9,cause=expression,effect=background_light",
             "eval.parts=[\
-             \"independent=synth:first_identity=1000,identities=60,per_expression=3,size=32,expression_strength=1.3\",\
-             \"reversed=synth:first_identity=2000,identities=60,per_expression=3,size=32,expression_strength=1.3,correlation=-0.9,cause=expression,effect=background_light\",\
-             \"biased=synth:first_identity=3000,identities=60,per_expression=3,size=32,expression_strength=1.3,correlation=0.9,cause=expression,effect=background_light\"]",
+             \"independent=synth:first_identity=1000,identities=60,per_expression=3,size=32,expression_strength=1.6\",\
+             \"reversed=synth:first_identity=2000,identities=60,per_expression=3,size=32,expression_strength=1.6,correlation=-0.9,cause=expression,effect=background_light\",\
+             \"biased=synth:first_identity=3000,identities=60,per_expression=3,size=32,expression_strength=1.6,correlation=0.9,cause=expression,effect=background_light\"]",
         ],
         rows: &[
+            ("given-class", Make::Run(&["game.given_class=true"])),
             ("full", FULL),
             (
                 "full-weak",
                 Make::Run(&["game.alpha=0.2", "game.eta=0.02", "game.mu=0.02"]),
+            ),
+            (
+                "reversal-given-class",
+                Make::Run(&["game.mode=reversal", "game.given_class=true"]),
             ),
             ("reversal", REVERSAL),
             ("classifier", CLASSIFIER),

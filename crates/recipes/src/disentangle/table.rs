@@ -45,7 +45,7 @@ pub(crate) fn reproduce(
             let found = match make {
                 Make::Run(words) => {
                     let config = configured(plan, words, seed, wanted)?;
-                    match trained(plan, &config, &folder, &label, wanted, stop, watch)? {
+                    match trained(&config, &folder, &label, wanted, stop, watch)? {
                         Some(found) => found,
                         None => return Ok(Progressed::Interrupted),
                     }
@@ -107,7 +107,6 @@ fn configured(
 
 /// Figures of the run in `folder`, trained, resumed or found complete; `None` when interrupted.
 fn trained(
-    plan: &Plan,
     config: &DisentangleConfig,
     folder: &Path,
     label: &str,
@@ -127,9 +126,12 @@ fn trained(
         }
     })?;
     let Some(mut run) = run else { return Ok(None) };
-    // A kept run may have been made to be judged otherwise.
-    run.config.eval = config.eval.clone();
-    let asked = json!({ "eval": config.eval, "metrics": plan.metrics });
+    if run.config.eval != config.eval {
+        // A kept run that was made to be judged otherwise; `eval` is to ask of it what the table asks.
+        run.config.eval = config.eval.clone();
+        write(&folder.join("config.toml"), &run.config.to_toml()?)?;
+    }
+    let asked = json!({ "eval": config.eval });
     let found = judged(folder, asked, || {
         let verdict = judge(&run, &wanted.device)?;
         verdict.write(folder)?;

@@ -6,7 +6,7 @@ use phiz_data::{Distortion, MultiCrop, RandomResizedCrop, ViewGroup, ViewTransfo
 use serde::{Deserialize, Serialize};
 
 use crate::config::{OptimizerKind, fingerprint_of};
-use crate::overlay::{self, Schema};
+use crate::overlay::{self, Schema, within};
 use crate::{Error, Result};
 
 /// Everything that makes a pre-training run.
@@ -371,14 +371,6 @@ impl PretrainConfig {
     /// When one does not; the message names the key, its value and what is expected.
     pub fn validate(&self) -> Result<()> {
         let (data, views, method, train) = (&self.data, &self.views, &self.method, &self.train);
-        let within = |key: &str, value: f64, low: f64, high: f64| {
-            if value >= low && value <= high {
-                return Ok(());
-            }
-            Err(Error::config(format!(
-                "`{key}` is {value}; expected {low} to {high}"
-            )))
-        };
         within("seed", self.seed as f64, 0.0, i64::MAX as f64)?;
         within("data.train_fraction", data.train_fraction, 0.01, 1.0)?;
         within("data.off_centre", data.off_centre, 0.0, 1.0)?;

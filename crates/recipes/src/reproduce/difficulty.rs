@@ -148,7 +148,7 @@ fn network(
         Some(&accuracy) => Ok(Some(accuracy)),
         None => Err(Error::run(
             folder,
-            "its eval.json has no `accuracy`; expected a judged classifier",
+            "its judged.json has no `accuracy`; expected a judged classifier",
         )),
     }
 }

@@ -37,8 +37,16 @@ pub(crate) fn settled<R>(
     if folder.join("model.safetensors").is_file() {
         return open(folder).map(Some);
     }
+    // What was found of a model that is gone.
+    let _ = std::fs::remove_file(folder.join(JUDGED));
     Ok(go(Start::GoOn)?.finished())
 }
+
+/// The file that [`judged`] keeps figures in.
+const JUDGED: &str = "judged.json";
+
+/// To be raised when judging a kept run anew would give other figures, or more of them.
+const JUDGING: u32 = 1;
 
 /// Whether a run is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,15 +67,17 @@ pub(crate) fn judged(
     asked: Value,
     judge: impl FnOnce() -> Result<Figures>,
 ) -> Result<Figures> {
-    let path = folder.join("judged.json");
+    let path = folder.join(JUDGED);
     // What cannot be read is found again.
     if let Ok(known) = read_json::<Kept>(&path)
         && known.asked == asked
+        && known.version == JUDGING
     {
         return Ok(known.figures());
     }
     let metrics = judge()?.into_iter();
     let found = Kept {
+        version: JUDGING,
         asked,
         metrics: metrics.map(|(name, value)| (name, Some(value))).collect(),
     };
@@ -79,6 +89,7 @@ pub(crate) fn judged(
 
 #[derive(Serialize, Deserialize)]
 struct Kept {
+    version: u32,
     asked: Value,
     /// What is not a number is written as `null`.
     metrics: BTreeMap<String, Option<f64>>,
@@ -88,7 +99,7 @@ impl Kept {
     fn figures(self) -> Figures {
         let metrics = self.metrics.into_iter();
         metrics
-            .filter_map(|(name, value)| Some((name, value?)))
+            .map(|(name, value)| (name, value.unwrap_or(f64::NAN)))
             .collect()
     }
 }
@@ -224,9 +235,11 @@ mod tests {
             ]);
             judged(folder.path(), Value::from(asked), || Ok(found)).unwrap()
         };
-        let third = Figures::from([("accuracy".to_string(), 1.0 / 3.0)]);
-        assert_eq!(ask("test", 1.0 / 3.0), third);
-        assert_eq!(ask("test", 0.5), third);
+        for _ in 0..2 {
+            let found = ask("test", 1.0 / 3.0);
+            assert!(found["accuracy"] == 1.0 / 3.0 && found["undefined"].is_nan());
+        }
+        assert_eq!(ask("test", 0.5)["accuracy"], 1.0 / 3.0);
         assert_eq!(ask("validation", 0.5)["accuracy"], 0.5);
         std::fs::write(folder.path().join("judged.json"), "{\"asked\": \"val").unwrap();
         assert_eq!(ask("validation", 0.75)["accuracy"], 0.75);

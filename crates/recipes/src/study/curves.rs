@@ -89,7 +89,14 @@ pub(super) fn study(
     );
     for name in ["initialised", "pixels"] {
         let folder = wanted.out.join(name);
-        let asked = json!({ "probes": probes, "model": first.config.model });
+        // The trunk as it begins, its statistics settled on some batches.
+        let begins = (
+            &first.config.model,
+            first.config.seed,
+            first.config.train.batch,
+        );
+        let asked =
+            json!({ "probes": probes, "begins": begins, "size": first.config.views.large_size });
         let found = judged(&folder, asked, || {
             let yardstick = open()?;
             Ok(figures(&match name {

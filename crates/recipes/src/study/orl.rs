@@ -12,7 +12,7 @@ use phiz_eval::Protocol;
 use phiz_train::Observer;
 use serde_json::json;
 
-use crate::folder::create_folder;
+use crate::folder::{create_folder, weights_of};
 use crate::judge::{Subject, verdict};
 use crate::pretrain::{self, PretrainRun};
 use crate::reproduce::{self, Figures, Progressed, Reproduction, Table, judged, meant};
@@ -139,7 +139,10 @@ fn features(trunk: &Path, folder: &Path, wanted: &Reproduction) -> Result<Figure
         train_fraction,
         ..
     } = config(wanted, 0, None, Mode::Frozen)?.data;
-    let asked = json!({ "data": source, "train_fraction": train_fraction, "trunk": trunk });
+    let file = weights_of(trunk);
+    let weights = std::fs::read(&file).map_err(|error| Error::io(&file, error))?;
+    let weights = crate::config::fingerprint_of(&weights);
+    let asked = json!({ "data": source, "train_fraction": train_fraction, "weights": weights });
     judged(folder, asked, || {
         compared(trunk, &source, train_fraction, &wanted.device)
     })
