@@ -69,6 +69,8 @@ pub struct ViewsConfig {
     pub small_size: usize,
     /// Smallest and largest share of the image's area in a small view.
     pub small_scale: [f32; 2],
+    /// Narrowest and widest window a view is cut from, as width over height: it is stretched to a square.
+    pub aspect: [f32; 2],
     /// Probability of changing colours.
     pub jitter_probability: f32,
     /// Strength of brightness, contrast and saturation changes.
@@ -79,7 +81,7 @@ pub struct ViewsConfig {
     pub grey: f32,
     /// Probability of a blur.
     pub blur: f32,
-    /// Smallest and largest standard deviation of the blur, in pixels of the view.
+    /// Smallest and largest standard deviation of the blur, in pixels of a large view; in smaller ones it is smaller likewise.
     pub blur_sigma: [f32; 2],
     /// Probability of inverting bright values.
     pub solarise: f32,
@@ -91,12 +93,15 @@ impl ViewsConfig {
     /// The views as the loader takes them, scaled as every network here reads images: `(p / 255 - 0.5) / 0.5`.
     pub fn multi_crop(&self) -> MultiCrop {
         let transform = |size: usize, scale: [f32; 2]| {
-            let kernel = 2 * (self.blur_sigma[1] * 4.0).ceil().clamp(1.0, 60.0) as usize + 1;
+            let blur_sigma = self
+                .blur_sigma
+                .map(|s| s * size as f32 / self.large_size as f32);
+            let kernel = 2 * (blur_sigma[1] * 4.0).ceil().clamp(1.0, 60.0) as usize + 1;
             ViewTransform {
                 crop: RandomResizedCrop {
                     size,
                     scale,
-                    ..RandomResizedCrop::default()
+                    aspect: self.aspect,
                 },
                 distortions: vec![
                     Distortion::ColourJitter {
@@ -112,7 +117,7 @@ impl ViewsConfig {
                     Distortion::Blur {
                         probability: self.blur,
                         kernel,
-                        sigma: self.blur_sigma,
+                        sigma: blur_sigma,
                     },
                     Distortion::Solarise {
                         probability: self.solarise,

@@ -138,6 +138,7 @@ fn base() -> PretrainConfig {
             small: 2,
             small_size: 32,
             small_scale: [0.2, 0.5],
+            aspect: [3.0 / 4.0, 4.0 / 3.0],
             jitter_probability: 0.8,
             jitter: 0.4,
             hue: 0.03,

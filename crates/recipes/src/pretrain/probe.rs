@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use candle::{DType, Device, Tensor};
-use phiz_data::{Transform, load_images};
+use phiz_data::{Transform, epoch_order, load_images};
 use phiz_eval::{NeighbourConfig, ProbeConfig, Rows, linear_probe, nearest_neighbours};
 use phiz_pretrain::Trunk;
 use phiz_train::{Parameters, Streams};
@@ -23,8 +23,8 @@ const BATCH: usize = 128;
 /// Side of the grey images that stand for the pixels themselves.
 const PIXELS: usize = 24;
 
-/// Batches that settle the running statistics of a trunk that was only initialised.
-const SETTLING: usize = 20;
+/// Batches that settle the running statistics of a trunk.
+const SETTLING: usize = 40;
 
 /// What frozen features are good for: the share of right answers.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -185,13 +185,27 @@ pub(super) fn features(
 fn initialised(config: &PretrainConfig, part: &Part, device: &Device) -> Result<Backbone> {
     let parameters = Parameters::new(Streams::new(config.seed), DType::F32, device);
     let trunk = Backbone::new(config, &parameters.var_builder())?;
-    let transform = transform(config);
-    let batches = part.train.chunks(config.train.batch.max(2));
-    for chunk in batches.filter(|chunk| chunk.len() > 1).take(SETTLING) {
-        let images = load_images(part.dataset.as_ref(), chunk, &transform, device)?;
-        Trunk::features(&trunk, &images, true)?;
-    }
+    settle(&trunk, config, part, device)?;
     Ok(trunk)
+}
+
+/// Fits the norms of a trunk to training images as they are shown to it later: whole, of one size, unchanged. In training
+/// they see crops of several sizes, whose statistics are others.
+pub(super) fn settle(
+    trunk: &Backbone,
+    config: &PretrainConfig,
+    part: &Part,
+    device: &Device,
+) -> Result<()> {
+    let transform = transform(config);
+    let order = epoch_order(part.train.len(), config.seed, 0);
+    let batches = order.chunks(config.train.batch.max(2));
+    for chunk in batches.filter(|chunk| chunk.len() > 1).take(SETTLING) {
+        let chunk: Vec<usize> = chunk.iter().map(|&at| part.train[at]).collect();
+        let images = load_images(part.dataset.as_ref(), &chunk, &transform, device)?;
+        Trunk::features(trunk, &images, true)?;
+    }
+    Ok(())
 }
 
 /// Grey images of 24 pixels a side, each image's own mean removed.

@@ -239,6 +239,7 @@ impl Prepared {
         match outcome {
             phiz_train::Outcome::Interrupted { step } => Ok(Outcome::Interrupted { step }),
             phiz_train::Outcome::Finished => {
+                probe::settle(&learner.backbone, config, &part, &device)?;
                 parameters.save(&out.join("model.safetensors"))?;
                 Ok(Outcome::Finished(Box::new(PretrainRun {
                     folder: out.to_path_buf(),
