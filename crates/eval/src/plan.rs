@@ -3,31 +3,28 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use crate::bootstrap::BootstrapConfig;
-use crate::calibration::{CalibrationConfig, calibration_of_logits};
-use crate::classification::Classification;
 use crate::clustering::compare_clusters;
 use crate::conditions::{Condition, Relation};
 use crate::embeddings::Embeddings;
 use crate::error::{Error, Result};
+use crate::figures::{classification, describe, name_unit, plain, retrieval, verification};
 use crate::folds::{FoldRule, verify_folds};
 use crate::groups;
 use crate::kmeans::{KMeansConfig, kmeans};
+use crate::lookup::{clusters, distinct, resolve};
 use crate::pairs::PairList;
-use crate::protocol::{Curves, EvaluateOptions, Evaluation, Protocol};
+use crate::protocol::{EvaluateOptions, Evaluation, Protocol};
 use crate::protocol_file::{ConditionEntry, ProtocolFile, ProtocolKind, ThresholdEntry};
-use crate::retrieval::{Retrieval, RetrievalConfig, retrieve};
+use crate::retrieval::{RetrievalConfig, retrieve};
 use crate::task_protocols::{
     LandmarkPlan, ProbePlan, landmark_plan, run_disentanglement, run_landmarks, run_probes,
     run_regression,
 };
 use crate::template_protocol::{self, TemplatePlan};
-use crate::verification::{
-    MAX_BOOTSTRAP_PAIRS, Verification, VerificationConfig, tar_name, too_few, verify_all_pairs,
-    verify_pairs,
-};
+use crate::verification::{VerificationConfig, verify_all_pairs, verify_pairs};
 
 /// Seeds of the disentanglement figures.
 const SEEDS: u64 = 5;
@@ -444,230 +441,5 @@ fn queries(file: &ProtocolFile, table: &Embeddings) -> Result<Option<Vec<usize>>
             }
             Ok(Some(rows))
         }
-    }
-}
-
-/// A result of figures alone.
-pub(crate) fn plain(info: Map<String, Value>, metrics: BTreeMap<String, f64>) -> Evaluation {
-    Evaluation {
-        protocol: info,
-        metrics,
-        intervals: BTreeMap::new(),
-        undefined: BTreeMap::new(),
-        curves: Curves::default(),
-    }
-}
-
-fn classification(
-    mut info: Map<String, Value>,
-    embeddings: &Embeddings,
-    options: &EvaluateOptions,
-) -> Result<Evaluation> {
-    let (label, labels) = resolve(embeddings, &options.label)?;
-    let drawn = clusters(embeddings, options)?;
-    let (cluster, clusters) = (drawn.map_or("sample", |d| d.0), drawn.map(|d| d.1));
-    let bootstrap = options.bootstrap.as_ref();
-    let result = if let Some(logits) = embeddings.logits() {
-        Classification::from_logits(logits, labels, clusters, bootstrap)?
-    } else {
-        Classification::from_predictions(&predictions(embeddings)?, labels, clusters, bootstrap)?
-    };
-    info.remove("score");
-    info.insert("label".into(), json!(label));
-    info.insert("classes".into(), json!(result.confusion.classes()));
-    name_unit(&mut info, cluster);
-    let calibration = match embeddings.logits() {
-        Some(logits) => {
-            let config = CalibrationConfig::default();
-            Some(calibration_of_logits(
-                logits, labels, &config, clusters, bootstrap,
-            )?)
-        }
-        None => None,
-    };
-    let (mut metrics, mut intervals) = (result.metrics(), result.intervals);
-    if let Some(calibration) = &calibration {
-        metrics.insert("ece".to_string(), calibration.ece);
-        let interval = calibration.intervals.get("ece");
-        intervals.extend(interval.map(|i| ("ece".to_string(), *i)));
-    }
-    Ok(Evaluation {
-        protocol: info,
-        metrics,
-        intervals,
-        undefined: BTreeMap::new(),
-        curves: Curves {
-            calibration,
-            confusion: Some(result.confusion),
-            class_names: embeddings.names(label).to_vec(),
-            ..Default::default()
-        },
-    })
-}
-
-/// Predicted classes: of the logits where there are any.
-pub(crate) fn predictions(table: &Embeddings) -> Result<Vec<u32>> {
-    if let Some(logits) = table.logits() {
-        let largest = |row: &[f32]| {
-            let best = row
-                .iter()
-                .enumerate()
-                .fold((0, f32::NEG_INFINITY), |best, (c, &v)| {
-                    if v > best.1 { (c, v) } else { best }
-                });
-            best.0 as u32
-        };
-        return Ok(logits
-            .values
-            .chunks_exact(logits.classes)
-            .map(largest)
-            .collect());
-    }
-    let predicted = table.labels("predictions").map_err(|_| {
-        Error::missing(
-            "classification needs `logits` (N, classes) or `predictions` (N) beside the embeddings",
-        )
-    })?;
-    Ok(predicted.to_vec())
-}
-
-/// The column that the bootstrap draws: the one that was asked for, else `identity` where there is one.
-pub(crate) fn clusters<'a>(
-    embeddings: &'a Embeddings,
-    options: &'a EvaluateOptions,
-) -> Result<Option<(&'a str, &'a [u32])>> {
-    let name = options.cluster.as_deref().unwrap_or("identity");
-    match embeddings.labels(name) {
-        Ok(clusters) => Ok(Some((name, clusters))),
-        Err(error) if options.cluster.is_some() => Err(error),
-        Err(_) => Ok(None),
-    }
-}
-
-/// The wanted label column, or the only one when the default is absent.
-pub(crate) fn resolve<'a>(
-    embeddings: &'a Embeddings,
-    wanted: &'a str,
-) -> Result<(&'a str, &'a [u32])> {
-    match embeddings.labels(wanted) {
-        Ok(labels) => Ok((wanted, labels)),
-        Err(error) => {
-            let mut others = embeddings
-                .all_labels()
-                .iter()
-                .filter(|l| l.0 != "predictions");
-            match (others.next(), others.next()) {
-                (Some((name, labels)), None) if wanted == "labels" => Ok((name, labels)),
-                _ => Err(error),
-            }
-        }
-    }
-}
-
-fn distinct(labels: &[u32]) -> usize {
-    labels
-        .iter()
-        .collect::<std::collections::BTreeSet<_>>()
-        .len()
-}
-
-fn describe(name: &str, embeddings: &Embeddings, options: &EvaluateOptions) -> Map<String, Value> {
-    let mut info = Map::new();
-    info.insert("name".into(), json!(name));
-    info.insert("score".into(), json!(options.score));
-    info.insert("samples".into(), json!(embeddings.len()));
-    info.insert("dim".into(), json!(embeddings.dim()));
-    if let Some(bootstrap) = &options.bootstrap {
-        info.insert("bootstrap".into(), json!(bootstrap));
-        name_unit(&mut info, "label");
-    }
-    info
-}
-
-pub(crate) fn name_unit(info: &mut Map<String, Value>, unit: &str) {
-    if let Some(bootstrap) = info.get_mut("bootstrap").and_then(Value::as_object_mut) {
-        bootstrap.insert("unit".into(), json!(unit));
-    }
-}
-
-fn verification(
-    mut info: Map<String, Value>,
-    result: Verification,
-    options: &EvaluateOptions,
-) -> Evaluation {
-    let (genuine, impostor) = (result.roc.genuine(), result.roc.impostor());
-    info.insert("genuine_pairs".into(), json!(genuine));
-    info.insert("impostor_pairs".into(), json!(impostor));
-    info.insert(
-        "tar_rule".into(),
-        json!("largest acceptance whose FAR does not exceed the target"),
-    );
-    info.insert("eer_threshold".into(), json!(result.eer.threshold));
-    let accepted: Map<String, Value> = result
-        .tars
-        .iter()
-        .filter_map(|(far, tar)| Some((tar_name(*far), json!(tar.as_ref()?))))
-        .collect();
-    info.insert("tar_detail".into(), Value::Object(accepted));
-    let unit = match result.bootstrap_unit {
-        "cluster" => options.cluster.as_deref().unwrap_or("identity"),
-        other => other,
-    };
-    name_unit(&mut info, unit);
-    if options.bootstrap.is_some() && genuine + impostor > MAX_BOOTSTRAP_PAIRS {
-        info.insert(
-            "bootstrap".into(),
-            json!(format!("left out: more than {MAX_BOOTSTRAP_PAIRS} pairs")),
-        );
-    }
-    if let Some(folds) = &result.folds {
-        info.insert("folds".into(), json!(folds));
-    }
-    if !result.operating.is_empty() {
-        info.insert("operating".into(), json!(result.operating));
-    }
-    let undefined = result
-        .tars
-        .iter()
-        .filter(|(_, tar)| tar.is_none())
-        .map(|&(far, _)| (tar_name(far), too_few(far, impostor)))
-        .collect();
-    let mut metrics = result.metrics();
-    for at in &result.operating {
-        for (figure, value) in [("tar", at.tar), ("far", at.far), ("accuracy", at.accuracy)] {
-            metrics.insert(format!("{figure}@threshold={:.6}", at.threshold), value);
-        }
-    }
-    Evaluation {
-        protocol: info,
-        metrics,
-        undefined,
-        curves: Curves {
-            roc: result.roc.curve(),
-            band: result.band,
-            histogram: Some(result.histogram),
-            false_rejects: result.false_rejects,
-            false_accepts: result.false_accepts,
-            ..Default::default()
-        },
-        intervals: result.intervals,
-    }
-}
-
-fn retrieval(mut info: Map<String, Value>, result: Retrieval) -> Evaluation {
-    info.insert("queries".into(), json!(result.queries));
-    if result.per_class.len() <= 200 {
-        info.insert("per_class".into(), json!(result.per_class));
-    }
-    info.insert("lone_samples".into(), json!(result.lone));
-    Evaluation {
-        protocol: info,
-        metrics: result.metrics(),
-        intervals: result.intervals,
-        undefined: BTreeMap::new(),
-        curves: Curves {
-            cmc: result.cmc,
-            ..Default::default()
-        },
     }
 }

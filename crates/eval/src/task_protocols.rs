@@ -10,8 +10,9 @@ use crate::classification::Classification;
 use crate::disentanglement::{Coded, DisentanglementConfig, Factors, disentanglement};
 use crate::embeddings::Embeddings;
 use crate::error::{Error, Result};
+use crate::figures::{name_unit, plain};
 use crate::landmarks::{FaceBox, LandmarkErrors, Normaliser};
-use crate::plan::{clusters, name_unit, plain, resolve};
+use crate::lookup::{clusters, resolve};
 use crate::probes::{
     MlpConfig, NeighbourConfig, ProbeConfig, dense_pair, few_shot_probe, linear_probe, mlp_probe,
     nearest_neighbours, r_squared, ridge_probe,

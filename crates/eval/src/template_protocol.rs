@@ -7,8 +7,9 @@ use serde_json::{Map, Value, json};
 
 use crate::embeddings::Embeddings;
 use crate::error::Result;
+use crate::figures::plain;
 use crate::identification::{IdentificationConfig, identify};
-use crate::plan::{needs, plain};
+use crate::plan::needs;
 use crate::protocol::{Curves, EvaluateOptions, Evaluation};
 use crate::protocol_file::{ProtocolFile, ProtocolKind, TemplatesEntry};
 use crate::template_files::{TemplateIndex, TemplatePairs, read_detector_scores, read_subjects};

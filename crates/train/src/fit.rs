@@ -13,7 +13,8 @@ use crate::events::EventWriter;
 use crate::files;
 use crate::metrics::{Entry, Means, MetricsLog};
 use crate::observer::{Observer, Progress};
-use crate::optimizer::{GroupRules, Optimizer, OptimizerConfig};
+use crate::optimizer::Optimizer;
+use crate::optimizer_config::{GroupRules, OptimizerConfig};
 use crate::parameters::Parameters;
 use crate::schedule::Schedule;
 

@@ -66,6 +66,8 @@ pub(super) struct Plan {
 struct Task {
     known: Vec<(usize, u32)>,
     asked: Vec<(usize, u32)>,
+    /// Whose the known images are, where the asked ones are of other people: then a penalty is chosen across people too.
+    people: Option<Vec<u32>>,
 }
 
 impl Plan {
@@ -76,6 +78,7 @@ impl Plan {
         let mut people = Task {
             known: Vec::new(),
             asked: Vec::new(),
+            people: None,
         };
         for (place, &index) in part.held_out.iter().enumerate() {
             let count = counts.entry(identity[index]).or_insert(0);
@@ -89,9 +92,12 @@ impl Plan {
         }
         let mut indices = part.held_out.clone();
         let expression = labels.codes("expression").ok().map(|expression| {
-            // A stride that does not fall in with the order of the expressions.
-            let stride = part.train.len().div_ceil(settings.images).max(1);
-            let known = part.train.iter().step_by(stride).map(|&index| {
+            // Drawn, because a stride can fall in with the order of the expressions; once for all runs.
+            let mut chosen = epoch_order(part.train.len(), 0, 0);
+            chosen.truncate(settings.images);
+            chosen.sort_unstable();
+            let chosen: Vec<usize> = chosen.into_iter().map(|at| part.train[at]).collect();
+            let known = chosen.iter().map(|&index| {
                 indices.push(index);
                 (indices.len() - 1, expression[index])
             });
@@ -101,6 +107,7 @@ impl Plan {
             Task {
                 known,
                 asked: asked.collect(),
+                people: Some(chosen.iter().map(|&index| identity[index]).collect()),
             }
         });
         Ok(Self {
@@ -126,10 +133,10 @@ impl Plan {
             let (known, labels) = rows(features, dim, &task.known)?;
             let (asked, answers) = rows(features, dim, &task.asked)?;
             let config = ProbeConfig {
-                penalties: vec![1e-3, 1e-2, 1e-1, 1.0],
+                penalties: vec![1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0],
                 ..ProbeConfig::default()
             };
-            let probe = linear_probe(&known, &labels, None, &config)?;
+            let probe = linear_probe(&known, &labels, task.people.as_deref(), &config)?;
             Ok(share(&probe.predict(&asked)?, &answers))
         };
         let expression = self.expression.as_ref();
