@@ -121,7 +121,8 @@ pub struct EvalArgs {
     /// Print one JSON object on standard output and nothing else there
     #[arg(long)]
     pub json: bool,
-    /// Folder for eval.json and report.html [default: the run's folder; none for --embeddings]
+    /// Folder for eval.json and report.html [default: the run's folder; none for --embeddings, nor for a disentangling run
+    /// on other data or by --protocol]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Where to compute: cpu, cuda, cuda:N or metal
@@ -208,9 +209,9 @@ pub enum DataCommand {
 /// Arguments of `reproduce`.
 #[derive(Debug, Args)]
 pub struct ReproduceArgs {
-    /// Table: fer-ablation, fer-ablation-complete, orl-open-set, losses-orl, few-shot; mnist-rot, mnist-rot-alpha, tolerance
-    /// (light, makeup and disguise, also tolerance-light and so on alone), attributes, orl-tolerance (some five minutes a
-    /// run); mnist-rot-small (five minutes in all), mnist-rot-minute; orl-transfer (ten minutes a seed);
+    /// Table: fer-ablation, fer-ablation-complete, orl-open-set, losses-orl, few-shot; mnist-rot, mnist-rot-choice,
+    /// mnist-rot-alpha, tolerance (light, makeup and disguise, also tolerance-light and so on alone), attributes,
+    /// orl-tolerance (two to nine minutes a run); mnist-rot-small (ten minutes in all), mnist-rot-minute; orl-transfer (ten minutes a seed);
     /// release-models (an hour); studies of pre-training, on two cores and a seed: data-size (5 hours), data-quality
     /// (6), video-redundancy (3); synth-difficulty, how hard rendered faces are (ten
     /// minutes); or synth-realism, what networks that know only real faces say of rendered ones

@@ -5,7 +5,8 @@
 //! pair gives d and l, a classifier reads the class from d, a decoder rebuilds x from (d, s, l), and adversaries try to
 //! read the factors from d and the class and the factors from l, while the encoders see to it that they cannot
 //! (X. Liu et al., "Feature-level Frankenstein", CVPR 2019, and its extension with mutual information in TPAMI 44(9)).
-//! At test time d alone is used. The papers leave many details open; what is done here and why stands with each item.
+//! At test time d alone is used. Where a factor goes with the class in training, [`Factor::given_class`] asks d to say no more
+//! of it than the class does. The papers leave many details open; what is done here and why stands with each item.
 //!
 //! ```
 //! use candle::{DType, Device, Tensor};

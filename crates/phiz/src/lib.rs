@@ -19,10 +19,10 @@
 //!
 //! # Crate topology
 //!
-//! `kernels`, `mining`, `train`, `eval` and `synth` depend on nothing of ours; `losses`, `backbones`
-//! `disentangle` and `pretrain` stand on `kernels`; `tasks` on `kernels` and `losses`; `data` stands on
-//! `synth`; `recipes` on all of them but `disentangle`, which no recipe trains yet. A user of `losses`
-//! builds neither image codecs nor the renderer.
+//! `kernels`, `train`, `eval` and `synth` depend on nothing of ours; `mining`, `backbones`, `disentangle`
+//! and `pretrain` stand on `kernels`; `losses` on `kernels` and `mining`; `tasks` on `kernels` and
+//! `losses`; `data` on `synth`; `recipes` on all of them. A user of `losses` builds neither image codecs
+//! nor the renderer.
 //!
 //! # A loss in ten lines
 //!

@@ -1,7 +1,8 @@
 //! Whole pipelines as library code: which data, trunk, miner, loss and schedule make a run.
 //!
-//! A recipe is a typed [`Config`], written as TOML; [`named`] gives those that have a name. A run is
-//! a folder: [`train`] makes one, [`resume`] goes on with one that was interrupted, [`Run::open`]
+//! A recipe is a typed configuration, written as TOML; [`named`] gives those that have a name. There are four
+//! kinds ([`Config`], [`pretrain::PretrainConfig`], [`disentangle::DisentangleConfig`], [`TaskConfig`]), and [`Recipe`] is what
+//! they share. A run is a folder: [`train`] makes one, [`resume`] goes on with one that was interrupted, [`Run::open`]
 //! reads one back, [`judge`] evaluates it on what its training held out. What `cargo xtask` can do
 //! is here:
 //!
@@ -58,7 +59,7 @@ pub use losses::loss_and_miner_names;
 pub use named::{NAMED, Named, named};
 pub use network::{Judged, Network, Outputs};
 pub use plan::{Plan, PlannedBatch};
-pub use recipe::{Asked, Judgement, Recipe};
+pub use recipe::{Asked, Judgement, Recipe, recipe_names};
 pub use reproduce::{Progressed, Reproduction, Row, Table, reproduce};
 pub use run::{Run, resume, train};
 pub use source::{Source, open, open_source};

@@ -109,7 +109,12 @@ pub fn named(name: &str) -> Result<Config> {
         .iter()
         .find(|recipe| recipe.name == name)
         .ok_or_else(|| {
-            let names: Vec<&str> = NAMED.iter().map(|recipe| recipe.name).collect();
+            let names: Vec<&str> = crate::recipe_names().iter().map(|(name, _)| *name).collect();
+            if names.contains(&name) {
+                return Error::config(format!(
+                    "`{name}` is a recipe of another kind, with a configuration of its own; expected one of NAMED"
+                ));
+            }
             let hint = crate::overlay::nearest(name, names.iter().copied())
                 .map(|near| format!(" (did you mean `{near}`?)"))
                 .unwrap_or_default();

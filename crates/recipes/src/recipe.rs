@@ -113,6 +113,15 @@ pub trait Recipe: Schema {
     }
 }
 
+/// Names of the recipes of all kinds, with a line each.
+pub fn recipe_names() -> Vec<(&'static str, &'static str)> {
+    let mut all = Config::names();
+    all.extend(PretrainConfig::names());
+    all.extend(DisentangleConfig::names());
+    all.extend(TaskConfig::names());
+    all
+}
+
 /// How a configuration is asked for.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Asked<'a> {

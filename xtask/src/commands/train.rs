@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use phiz_recipes::disentangle::DisentangleConfig;
 use phiz_recipes::pretrain::PretrainConfig;
-use phiz_recipes::{Asked, Config, Judgement, Outcome, Recipe, TaskConfig};
+use phiz_recipes::{Asked, Config, Judgement, Outcome, Recipe, TaskConfig, recipe_names};
 
 use crate::Done;
 use crate::args::TrainArgs;
@@ -32,11 +32,7 @@ pub fn run(args: &TrainArgs) -> Result<Done> {
 }
 
 fn list() -> Result<Done> {
-    let mut all = Config::names();
-    all.extend(PretrainConfig::names());
-    all.extend(DisentangleConfig::names());
-    all.extend(TaskConfig::names());
-    for (name, summary) in all {
+    for (name, summary) in recipe_names() {
         print_text(&format!("{name:<18} {summary}"))?;
     }
     Ok(Done::Finished)

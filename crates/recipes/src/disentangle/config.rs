@@ -268,7 +268,7 @@ pub struct GameTrain {
 #[serde(deny_unknown_fields)]
 pub struct DisentangleEval {
     /// Parts to judge where nothing is held out, each `name=SPEC`; probes are fitted on the first and judged on the
-    /// second, and once more between the halves of the first.
+    /// second, those of removed classes once more between the halves of the first.
     pub parts: Vec<String>,
     /// Images of each part, drawn once for all; 0: all.
     pub images: usize,

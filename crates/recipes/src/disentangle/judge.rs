@@ -5,7 +5,7 @@
 //! * always: fresh probes on codes the encoders never saw. `angle_from_d` is what the run is to bring down to chance,
 //!   `label_from_l` what l should not say, `label_from_d` and `angle_from_l` what they should. Where training showed some
 //!   states alone and people are held out, `light_from_d_shown` asks about those, `light_from_d` about all. Where parts are
-//!   judged, half of the first of them (validation, of digits) is asked about its other half as well
+//!   judged, half of the first of them (validation, of digits) is asked for the removed classes of its other half as well
 //!   (`angle_from_d_validation`): settings can be chosen by that, without a look at the others.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -18,7 +18,7 @@ pub const NAMED: [(&str, &str); 2] = [
     ),
     (
         "disentangle-faces",
-        "identity without light, make-up or disguise (`data.remove`) on rendered faces",
+        "identity without what `data.remove` names (by default the expression) on rendered faces",
     ),
 ];
 

@@ -51,7 +51,8 @@ pub(crate) fn page(
         .collect();
     report.headline(
         "Figures",
-        "X_from_d is the accuracy of a fresh reader of d about X: the removed factors should stand at chance.",
+        "X_from_d is the accuracy of a fresh reader of d about X (X_from_d_r2 the share of a number's variance): the removed factors should \
+             stand at chance, at 0, or in a game given the class at what the class alone says.",
         &heads,
     );
     let leaks: Vec<Vec<String>> = metrics

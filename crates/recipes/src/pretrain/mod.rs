@@ -6,7 +6,8 @@
 //!
 //! Judging never trains the trunk: weighted nearest neighbours and a linear probe on its frozen features, for the
 //! identity and for the expression of people that were not in training, beside the same trunk as it was initialised and
-//! beside the pixels ([`probe`]).
+//! beside the pixels ([`probe`]). When training ends, the trunk's norms are fitted to whole images, as they are shown to it from
+//! then on; probes on the way (in `metrics.jsonl`) still see it with the statistics of crops.
 
 mod config;
 mod judge;

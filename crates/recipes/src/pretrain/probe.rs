@@ -1,8 +1,9 @@
 //! Judging a frozen trunk: weighted nearest neighbours and a linear probe, for identity and for expression.
 //!
 //! *Identity*: of the people that were held out, every second image is labelled and the others are to be told.
-//! *Expression*: labelled images are those of the people learned from (evenly taken, at most `probe.images`), and the
-//! expressions of the people held out are to be told. Nothing that is told was seen while the trunk was trained.
+//! *Expression*: labelled images are those of the people learned from (drawn once for all runs, at most
+//! `probe.images`; the penalty of the linear probe is chosen across people), and the expressions of the people held out are to
+//! be told. Nothing that is told was seen while the trunk was trained.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! Whole tables: several recipes, several seeds, mean and spread.
 //!
 //! Every run has a folder below the table's, so that a table that was interrupted goes on where it
-//! stopped, and a row can be looked at. `table.md` and `table.json` are written anew after every seed at least.
+//! stopped, and a row can be looked at. The figures a table asked of a run are kept in its `judged.json`. `table.md` and `table.json` are written anew after every seed at least.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
