@@ -113,7 +113,10 @@ pub(crate) fn trunks(words: &[String]) -> Result<Vec<(String, PathBuf)>> {
         Some((name, path)) if !name.is_empty() && !path.is_empty() => {
             let path = PathBuf::from(path);
             if !path.exists() {
-                return Err(Error::run(&path, format!("no such trunk (`{name}`)")));
+                return Err(Error::run(
+                    &path,
+                    format!("no such trunk; expected a run or a file for --trunk {name}=..."),
+                ));
             }
             Ok((name.to_string(), path))
         }
