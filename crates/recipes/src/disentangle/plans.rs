@@ -320,12 +320,12 @@ pub(super) const PLANS: &[Plan] = &[
              \"biased=synth:first_identity=3000,identities=60,per_expression=3,size=32,expression_strength=1.6,correlation=0.9,cause=expression,effect=background_light\"]",
         ],
         rows: &[
-            ("given-class", Make::Run(&["game.given_class=true"])),
-            ("full", FULL),
             (
                 "full-weak",
                 Make::Run(&["game.alpha=0.2", "game.eta=0.02", "game.mu=0.02"]),
             ),
+            ("full", FULL),
+            ("given-class", Make::Run(&["game.given_class=true"])),
             (
                 "reversal-given-class",
                 Make::Run(&["game.mode=reversal", "game.given_class=true"]),
