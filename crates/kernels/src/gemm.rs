@@ -1,5 +1,6 @@
 //! Matrix products over strided views, and shared output buffers written from several threads.
 
+use crate::conv::turn;
 use crate::cpu::Real;
 use crate::lower_gemm::{self, Raw};
 use crate::panel::{self, Panel};
@@ -240,7 +241,7 @@ pub(crate) fn product_of<T: Real>(
 }
 
 /// Transposes a rows x cols matrix, row stride `stride`, into `out` (cols x rows, row stride `out_stride`).
-pub(crate) fn transpose<T: Copy>(
+pub(crate) fn transpose<T: Real>(
     src: &[T],
     rows: usize,
     cols: usize,
@@ -250,7 +251,11 @@ pub(crate) fn transpose<T: Copy>(
 ) {
     // Blocks keep both sides' cache lines alive.
     const BLOCK: usize = 16;
-    for r0 in (0..rows).step_by(BLOCK) {
+    let done = match (T::f32s(src), T::f32s_mut(out)) {
+        (Some(src), Some(out)) => turn::transpose(src, (rows, cols, stride), out, out_stride),
+        _ => 0,
+    };
+    for r0 in (done..rows).step_by(BLOCK) {
         let r1 = (r0 + BLOCK).min(rows);
         for c0 in (0..cols).step_by(BLOCK) {
             let c1 = (c0 + BLOCK).min(cols);

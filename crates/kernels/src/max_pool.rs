@@ -159,8 +159,16 @@ pub(crate) fn forward<T: Real>(w: &Window, plane: &[T], out: &mut [T], taps: Opt
     }
 }
 
-/// Adds the gradient of every window to the pixel that won it.
+/// Writes the gradient of a plane: that of every window goes to the pixel that won it.
 pub(crate) fn backward<T: Real>(w: &Window, taps: &[u8], dy: &[T], dx: &mut [T]) {
+    if w.kernel.1 == 2 && w.stride == w.kernel && w.padding == (0, 0) {
+        crate::simd::run(
+            #[inline(always)]
+            || side_by_side::<T, 2>(w, taps, dy, dx),
+        );
+        return;
+    }
+    dx.fill(T::ZERO);
     let mut offsets = [0usize; LARGEST_KERNEL * LARGEST_KERNEL];
     for (t, offset) in offsets.iter_mut().take(w.kernel.0 * w.kernel.1).enumerate() {
         // Below zero in the padding; the sum with a window's place wraps back.
@@ -175,6 +183,28 @@ pub(crate) fn backward<T: Real>(w: &Window, taps: &[u8], dy: &[T], dx: &mut [T])
         for (&tap, &dy) in taps.iter().zip(dy) {
             dx[at.wrapping_add(offsets[usize::from(tap)])] += dy;
             at += w.stride.1;
+        }
+    }
+}
+
+/// The same where windows, K pixels wide, lie side by side: each pixel asks whether it won its own window.
+#[inline(always)]
+fn side_by_side<T: Real, const K: usize>(w: &Window, taps: &[u8], dy: &[T], dx: &mut [T]) {
+    let (covered, beyond) = dx.split_at_mut(w.out_height * w.kernel.0 * w.width);
+    beyond.fill(T::ZERO);
+    let bands = covered.chunks_exact_mut(w.kernel.0 * w.width);
+    let windows = taps.chunks_exact(w.out_width).zip(dy.chunks_exact(w.out_width));
+    for (band, (taps, dy)) in bands.zip(windows) {
+        for (i, row) in band.chunks_exact_mut(w.width).enumerate() {
+            let (inside, beyond) = row.split_at_mut(w.out_width * K);
+            beyond.fill(T::ZERO);
+            let pixels = inside.as_chunks_mut::<K>().0.iter_mut();
+            for ((pixels, &tap), &dy) in pixels.zip(taps).zip(dy) {
+                for (j, pixel) in pixels.iter_mut().enumerate() {
+                    let won = usize::from(tap) == i * K + j;
+                    *pixel = if won { dy } else { T::ZERO };
+                }
+            }
         }
     }
 }

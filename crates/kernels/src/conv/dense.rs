@@ -468,12 +468,14 @@ fn gradient_by_rows<T: Real>(g: &Geometry, x: &[T], grad: &[T], chunk: usize, ta
         g.batch * pixels,
         g.out_channels * pixels,
     );
-    scratch::with(grad.len(), |turned: &mut [T]| {
+    // A row stride that is not a power of two keeps the rows in different cache sets.
+    let pitch = g.out_channels.next_multiple_of(16) + 16;
+    scratch::with(columns * pitch, |turned: &mut [T]| {
         turned
-            .par_chunks_mut(per_image)
+            .par_chunks_mut(pixels * pitch)
             .zip(grad.par_chunks(per_image))
             .for_each(|(dst, src)| {
-                transpose(src, g.out_channels, pixels, pixels, dst, g.out_channels);
+                transpose(src, g.out_channels, pixels, pixels, dst, pitch);
             });
         let turned = &*turned;
         let shared = Shared::new(target);
@@ -484,8 +486,8 @@ fn gradient_by_rows<T: Real>(g: &Geometry, x: &[T], grad: &[T], chunk: usize, ta
             let tiles = columns.div_ceil(TILE);
             for tile in 0..tiles {
                 let range = part(columns, tiles, tile);
-                let dy = &turned[range.start * g.out_channels + group * cout..];
-                let dy = Mat::rows(dy, range.len(), cout, g.out_channels);
+                let dy = &turned[range.start * pitch + group * cout..];
+                let dy = Mat::rows(dy, range.len(), cout, pitch);
                 // SAFETY: these rows of this group belong to this task alone.
                 let target = unsafe { shared.matrix(start, (c1 - c0) * taps, cout, cout) };
                 let channels = group * cin + c0..group * cin + c1;

@@ -35,7 +35,8 @@ impl CustomOp1 for Max {
         let w = &self.window;
         for_float!(x.dtype(), OP, T => {
             let x = cpu::operand::<T>(OP, x, l)?;
-            let mut out = vec![T::default(); w.out_len()];
+            // Every plane is written by its task.
+            let mut out = cpu::unwritten::<T>(w.out_len());
             let planes = out
                 .par_chunks_mut(w.out_pixels())
                 .zip(x.par_chunks(w.in_pixels()))
@@ -64,7 +65,8 @@ impl CustomOp1 for Max {
         for_float!(x.dtype(), OP, T => {
             let (xs, dy) = (View::of(x), View::of(&grad));
             let (xs, dy) = (xs.slice::<T>(OP)?, dy.slice::<T>(OP)?);
-            let mut dx = vec![T::default(); xs.len()];
+            // Every plane is written by its task.
+            let mut dx = cpu::unwritten::<T>(xs.len());
             let planes = dx
                 .par_chunks_mut(w.in_pixels())
                 .zip(dy.par_chunks(w.out_pixels()))
@@ -74,6 +76,7 @@ impl CustomOp1 for Max {
                     .zip(taps.par_chunks(w.out_pixels()))
                     .for_each(|((dx, dy), taps)| max_pool::backward(w, taps, dy, dx)),
                 None => planes.zip(xs.par_chunks(w.in_pixels())).for_each(|((dx, dy), plane)| {
+                    dx.fill(T::default());
                     w.each(|o, rows, cols| dx[w.largest(plane, rows, cols)] += dy[o]);
                 }),
             }

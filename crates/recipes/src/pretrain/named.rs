@@ -57,8 +57,9 @@ pub const NAMED: &[Named] = &[
     },
 ];
 
-/// What rendered faces are like that trunks are learned from and judged on: a data spec's keys without who is in it.
-pub(crate) const FACES: &str = "per_expression=4,expression_strength=1.3,background=0";
+/// What rendered faces are like that trunks are learned from and judged on: a data spec's keys without who is in it, for
+/// images and for sequences. Plain expressions, and a place in the image as loose as the renderer has it.
+pub(crate) const FACES: &str = "expression_strength=2,jitter=3,background=0";
 
 /// The complete configuration of a named pre-training recipe.
 ///
@@ -134,11 +135,11 @@ fn base() -> PretrainConfig {
         views: ViewsConfig {
             large: 2,
             large_size: 64,
-            large_scale: [0.4, 1.0],
+            large_scale: [0.5, 1.0],
             small: 2,
             small_size: 32,
-            small_scale: [0.2, 0.5],
-            aspect: [3.0 / 4.0, 4.0 / 3.0],
+            small_scale: [0.3, 0.6],
+            aspect: [0.85, 1.18],
             jitter_probability: 0.8,
             jitter: 0.4,
             hue: 0.03,
@@ -181,7 +182,7 @@ fn base() -> PretrainConfig {
         },
         train: PretrainTrain {
             batch: 64,
-            epochs: 30.0,
+            epochs: 40.0,
             lr: 0.002,
             final_lr: 1e-5,
             warmup_epochs: 1.0,

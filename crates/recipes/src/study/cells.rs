@@ -56,6 +56,9 @@ pub(super) const STUDIES: &[Study] = &[
 /// The two ways to learn that are set beside each other.
 const WAYS: [(&str, &str); 2] = [("supervised", "pretrain-identity"), ("swav", "swav")];
 
+/// Views of a study: smaller than the recipes', because a study trains many trunks.
+const SMALLER: [&str; 2] = ["views.large_size=48", "views.small_size=24"];
+
 /// Images of a person in the rendered sets.
 const EACH: usize = 28;
 
@@ -67,11 +70,13 @@ fn config(
     more: &[&str],
     settings: &Settings,
 ) -> Result<PretrainConfig> {
-    let source = format!("data.source={source}");
-    let own = [source.as_str(), "data.train_fraction=1", "probe.every=0"];
-    let words = own.iter().chain(more).copied();
+    let own = SMALLER.iter().chain(&["data.train_fraction=1", "probe.every=0"]);
+    let words = own.chain(more).copied();
     let words = words.chain(settings.words.iter().map(String::as_str));
     let mut config = pretrain::named(recipe)?.set_all(words)?;
+    // Rendered as large as a trunk sees them.
+    let size = config.views.large_size.max(24);
+    config = config.set_all([format!("data.source={source},size={size}").as_str()])?;
     let per_epoch = images / config.train.batch;
     if per_epoch == 0 {
         return Err(Error::config(format!(
@@ -168,7 +173,7 @@ fn video_redundancy(settings: &Settings) -> Result<Vec<Cell>> {
                 rate: usize|
      -> Result<Cell> {
         let source = format!(
-            "synth-video:sequences={sequences},frames={frames},rate={rate},identities={sequences},expression_strength=1.3,background=0"
+            "synth-video:sequences={sequences},frames={frames},rate={rate},identities={sequences},{FACES}"
         );
         Ok(Cell {
             row,
@@ -222,7 +227,7 @@ mod tests {
             let people = people_of(10f64.powf(cell.at).round() as usize);
             cell.config.train.epochs * (people * EACH / 64) as f64
         };
-        assert!(sizes.iter().all(|cell| (steps(cell) - 3000.).abs() < 1e-6));
+        assert!(sizes.iter().all(|cell| (steps(cell) - settings.steps as f64).abs() < 1e-6));
         let quality = data_quality(&settings).unwrap();
         assert_eq!(quality.len(), 12);
         // The uneven set is as large as the others to within two per cent.

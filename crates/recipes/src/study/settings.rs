@@ -36,7 +36,7 @@ const OWN: [&str; 10] = [
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            steps: 3000,
+            steps: 800,
             images: 8400,
             sizes: vec![1000, 3000, 10_000, 30_000, 100_000],
             people: 40,

@@ -49,7 +49,8 @@ pub(crate) const FEW_SHOT: &[FewShot] = &[
         // On plain ground, tasks and trunks alike: see the recipe of SwAV.
         words: &["data.source=synth:identities=90,per_expression=3,background=0"],
         before: &[
-            "data.source=synth:identities=300,per_expression=4,expression_strength=1.3,background=0,first_identity=5000",
+            "data.source=synth:identities=300,expression_strength=2,jitter=3,background=0,first_identity=5000",
+            "train.epochs=20",
         ],
         swav: &[],
     },
