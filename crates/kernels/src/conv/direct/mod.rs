@@ -43,6 +43,9 @@ const LEAST: usize = 256;
 /// Fewest input channels for the forward pass: below, turning and writing costs more than unfolding.
 const LEAST_CHANNELS: usize = 8;
 
+/// Fewest output channels for the forward pass: with fewer, too many lanes of its one vector are empty.
+const LEAST_COLUMNS: usize = 12;
+
 /// Whether this is faster than unfolding, for any of the passes.
 fn may(g: &Geometry) -> bool {
     g.groups == 1 && g.kernel != (1, 1) && g.batch * g.out_pixels() >= LEAST
@@ -52,7 +55,7 @@ fn may(g: &Geometry) -> bool {
 pub(crate) fn fits_forward(g: &Geometry) -> bool {
     // One vector of outputs is not worth turning the input for, unless that is turned by whole vectors.
     let thin = g.in_channels < LANES && g.out_channels <= LANES;
-    may(g) && g.out_channels >= LANES && g.in_channels >= LEAST_CHANNELS && !thin
+    may(g) && g.out_channels >= LEAST_COLUMNS && g.in_channels >= LEAST_CHANNELS && !thin
 }
 
 /// Whether the input gradient does.

@@ -32,6 +32,8 @@ pub(crate) use weights::weight_gradient;
 const BLOCK: usize = 64;
 /// Products, one for each pair of points.
 const POINTS: usize = 36;
+/// Input channels of kernels that are brought near together.
+const NEAR: usize = 8;
 /// Fewest tiles worth the transforms of the kernels.
 const LEAST_TILES: usize = 64;
 
@@ -210,7 +212,16 @@ impl WithSimd for Kernels<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let (depth, (range, lanes)) = (self.g.in_channels, columns(self.g, self.index));
+        // Kernels of one output channel lie a power of two apart where there are many inputs, so that few of them find
+        // room in the cache together: a few inputs of each are brought near first.
+        let mut near = [[0.0; NEAR * 9]; BLOCK];
         for c in 0..depth {
+            if c % NEAR == 0 && !self.adjoint {
+                let len = NEAR.min(depth - c) * 9;
+                for (near, o) in near.iter_mut().zip(range.clone()) {
+                    near[..len].copy_from_slice(&self.weight[(o * depth + c) * 9..][..len]);
+                }
+            }
             for k in (0..lanes).step_by(LANES) {
                 let mut taps = [[0.0; LANES]; 9];
                 for (lane, o) in
@@ -222,7 +233,7 @@ impl WithSimd for Kernels<'_> {
                             tap[lane] = *value;
                         }
                     } else {
-                        let kernel = &self.weight[(o * depth + c) * 9..][..9];
+                        let kernel = &near[o - range.start][c % NEAR * 9..][..9];
                         for (tap, value) in taps.iter_mut().zip(kernel) {
                             tap[lane] = *value;
                         }
