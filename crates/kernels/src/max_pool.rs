@@ -193,7 +193,9 @@ fn side_by_side<T: Real, const K: usize>(w: &Window, taps: &[u8], dy: &[T], dx: 
     let (covered, beyond) = dx.split_at_mut(w.out_height * w.kernel.0 * w.width);
     beyond.fill(T::ZERO);
     let bands = covered.chunks_exact_mut(w.kernel.0 * w.width);
-    let windows = taps.chunks_exact(w.out_width).zip(dy.chunks_exact(w.out_width));
+    let windows = taps
+        .chunks_exact(w.out_width)
+        .zip(dy.chunks_exact(w.out_width));
     for (band, (taps, dy)) in bands.zip(windows) {
         for (i, row) in band.chunks_exact_mut(w.width).enumerate() {
             let (inside, beyond) = row.split_at_mut(w.out_width * K);

@@ -27,7 +27,7 @@ pub use config::{
 };
 pub use judge::{PretrainVerdict, embed, judge};
 pub(crate) use kept::pretrained;
-pub(crate) use named::FACES;
+pub(crate) use named::{FACES, TO_START_FROM};
 pub use named::{NAMED, Named, named};
 pub(crate) use part::kept;
 pub(crate) use probe::Yardstick;

@@ -61,6 +61,13 @@ pub const NAMED: &[Named] = &[
 /// images and for sequences. Plain expressions, and a place in the image as loose as the renderer has it.
 pub(crate) const FACES: &str = "expression_strength=2,jitter=3,background=0";
 
+/// What trunks are told that others start from, the reference models among them: they learn from people whom the data of no
+/// other recipe shows, and half as long.
+pub(crate) const TO_START_FROM: [&str; 2] = [
+    "data.source=synth:identities=300,expression_strength=2,jitter=3,background=0,first_identity=5000",
+    "train.epochs=20",
+];
+
 /// The complete configuration of a named pre-training recipe.
 ///
 /// # Errors
@@ -115,10 +122,12 @@ pub fn named(name: &str) -> Result<PretrainConfig> {
 /// What differs from the published settings, and why. At an epsilon of 0.05 and 64 images a step, assignments are so even that
 /// predictions become so too; 0.03 holds. As many prototypes as images. No queue: while the trunk still moves fast, embeddings
 /// of a few batches ago are those of another network (a queue of 448 cost 0.12 of linear identity in a trial). AdamW in
-/// place of LARC, which in three thousand steps does not get far. Crops keep more of the face, which has less in it
-/// than a photograph. Colours are changed less, because the colour of skin and hair is much of who it is. And the ground
-/// behind the heads is plain: a pattern that each image has for itself is the easiest thing to know two of its crops
-/// by, and that is then what is learned.
+/// place of LARC, which in a few thousand steps does not get far. Crops keep half of the face and more, and its proportions
+/// nearly: a face has less in it than a photograph, and its proportions are who it is. Colours are changed less, because the
+/// colour of skin and hair is much of who it is too. The ground behind the heads is plain: a pattern that each image has for itself is
+/// the easiest thing to know two of its crops by, and that is then what is learned. And the faces stand anywhere in the image,
+/// as uncurated ones do: what crops teach is to see a face wherever it stands, and where all stand in the middle, pixels need
+/// no teaching.
 fn base() -> PretrainConfig {
     PretrainConfig {
         recipe: String::new(),

@@ -70,7 +70,9 @@ fn config(
     more: &[&str],
     settings: &Settings,
 ) -> Result<PretrainConfig> {
-    let own = SMALLER.iter().chain(&["data.train_fraction=1", "probe.every=0"]);
+    let own = SMALLER
+        .iter()
+        .chain(&["data.train_fraction=1", "probe.every=0"]);
     let words = own.chain(more).copied();
     let words = words.chain(settings.words.iter().map(String::as_str));
     let mut config = pretrain::named(recipe)?.set_all(words)?;
@@ -227,7 +229,11 @@ mod tests {
             let people = people_of(10f64.powf(cell.at).round() as usize);
             cell.config.train.epochs * (people * EACH / 64) as f64
         };
-        assert!(sizes.iter().all(|cell| (steps(cell) - settings.steps as f64).abs() < 1e-6));
+        assert!(
+            sizes
+                .iter()
+                .all(|cell| (steps(cell) - settings.steps as f64).abs() < 1e-6)
+        );
         let quality = data_quality(&settings).unwrap();
         assert_eq!(quality.len(), 12);
         // The uneven set is as large as the others to within two per cent.

@@ -13,7 +13,7 @@ use phiz_train::{Observer, read_tensors, save_tensors};
 
 use super::curves::{METRICS, figures};
 use crate::folder::{create_folder, weights_of, write, write_json};
-use crate::pretrain::{self, PretrainConfig, PretrainRun, pretrained};
+use crate::pretrain::{self, PretrainConfig, PretrainRun, TO_START_FROM, pretrained};
 use crate::reproduce::{Figures, Progressed, Reproduction, Table};
 use crate::source::open;
 use crate::{Error, Result};
@@ -59,7 +59,8 @@ pub(super) fn release(
     metrics.extend(["initialised_linear_expression", "pixels_linear_expression"]);
     let mut table = Table::empty("release-models", caption, &metrics, names);
     for (name, recipe, how) in chosen {
-        let config = pretrain::named(recipe)?.set_all(wanted.set.iter().map(String::as_str))?;
+        let words = wanted.set.iter().map(String::as_str);
+        let config = pretrain::named(recipe)?.set_all(TO_START_FROM.into_iter().chain(words))?;
         if !open(&config.data.source)?.rendered() {
             return Err(Error::config(format!(
                 "`{}`: the cards of the reference models say \"rendered faces only\"; expected `synth:...`",

@@ -17,7 +17,7 @@ use super::judge::{first_metric, judge_on_shelf};
 use super::run::{TaskRun, resume_on_shelf, train_on_shelf};
 use super::source::Shelf;
 use crate::folder::create_folder;
-use crate::pretrain::{self, pretrained};
+use crate::pretrain::{self, TO_START_FROM, pretrained};
 use crate::reproduce::{
     self, Figures, Progressed, Reproduction, Start, Table, judged, meant, settled,
 };
@@ -48,10 +48,7 @@ pub(crate) const FEW_SHOT: &[FewShot] = &[
         shares: &[1., 0.1, 0.02, 0.01],
         // On plain ground, tasks and trunks alike: see the recipe of SwAV.
         words: &["data.source=synth:identities=90,per_expression=3,background=0"],
-        before: &[
-            "data.source=synth:identities=300,expression_strength=2,jitter=3,background=0,first_identity=5000",
-            "train.epochs=20",
-        ],
+        before: &TO_START_FROM,
         swav: &[],
     },
     FewShot {
