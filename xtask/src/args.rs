@@ -209,11 +209,11 @@ pub enum DataCommand {
 /// Arguments of `reproduce`.
 #[derive(Debug, Args)]
 pub struct ReproduceArgs {
-    /// Table: fer-ablation, fer-ablation-complete, orl-open-set, losses-orl, few-shot; mnist-rot, mnist-rot-choice,
+    /// Table: fer-ablation, fer-ablation-complete, orl-open-set, losses-orl; mnist-rot, mnist-rot-choice,
     /// mnist-rot-alpha, tolerance (light, makeup and disguise, also tolerance-light and so on alone), attributes,
     /// orl-tolerance (two to nine minutes a run); mnist-rot-small (ten minutes in all), mnist-rot-minute; orl-transfer (ten minutes a seed);
-    /// release-models (an hour); studies of pre-training, on two cores and a seed: data-size (5 hours), data-quality
-    /// (6), video-redundancy (3); synth-difficulty, how hard rendered faces are (ten
+    /// release-models (a quarter of an hour); studies of pre-training, on two cores and a seed: data-size, data-quality,
+    /// video-redundancy (half an hour each); few-shot (half an hour a seed); synth-difficulty, how hard rendered faces are (ten
     /// minutes); or synth-realism, what networks that know only real faces say of rendered ones
     pub name: String,
     /// Number of seeds for each row, from 0

@@ -56,8 +56,9 @@
 //!
 //! # Features
 //!
-//! Both are off by default.
+//! All are off by default; `xtask` turns `cofw` on.
 //!
+//! * `cofw`: `cofw:PATH`, whose files are HDF5, through hdf5-pure; a minute to build.
 //! * `parquet`: `parquet:PATH`, image sets in parquet files, and `hub:OWNER/NAME` out of the hub client's cache.
 //! * `hub`: fetches `hub:OWNER/NAME` from the Hugging Face hub as well, through hf-hub and candle-datasets; many minutes
 //!   to build.

@@ -405,7 +405,7 @@ mod tests {
         let error = |text: &str| text.parse::<Spec>().unwrap_err().to_string();
         assert_eq!(
             error("foldr:x"),
-            "unknown data set \"foldr:x\": expected one of synth, synth-video, orl, mnist, mnist-rot, mnist-dil, fashion-mnist, folder, hub, parquet, celeba, yale-b, 300w, wflw, aflw2000, 300w-lp, affectnet, disfa, bp4d; nearest is \
+            "unknown data set \"foldr:x\": expected one of synth, synth-video, orl, mnist, mnist-rot, mnist-dil, fashion-mnist, folder, hub, parquet, celeba, yale-b, 300w, wflw, cofw, aflw2000, 300w-lp, affectnet, disfa, bp4d; nearest is \
              \"folder\""
         );
         assert!(

@@ -606,3 +606,92 @@ fn action_units_are_read_frame_by_frame() {
         "{error}"
     );
 }
+
+/// A MATLAB 7.3 file that h5py wrote: `fixtures/data/cofw.py` says how.
+#[cfg(feature = "cofw")]
+const COFW: &[u8] = include_bytes!("../../../fixtures/data/cofw.mat");
+
+#[cfg(feature = "cofw")]
+#[test]
+fn cofw_is_read_out_of_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    write(root, "COFW_train_color.mat", COFW);
+    let set = opened("cofw", root, "").unwrap();
+    assert_eq!((set.len(), set.name()), (3, "cofw"));
+    assert_eq!(set.sample_id(2), "IsTr, cell 3");
+    // Counted from zero the second box is 9 to 25 by 7 to 23, and the square of 20 about its middle begins at (7, 5).
+    let image = set.image(1).unwrap();
+    assert_eq!((image.width, image.height, image.channels), (20, 20, 3));
+    let pixel = |image: usize, y: usize, x: usize, c: usize| {
+        ((7 * image + 3 * y + 5 * x + 11 * c) % 256) as u8
+    };
+    for (y, x) in [(0, 0), (3, 8), (19, 19)] {
+        let found = &image.pixels[(y * 20 + x) * 3..][..3];
+        assert_eq!(
+            found,
+            [pixel(1, y + 5, x + 7, 0); 3],
+            "grey, in three channels"
+        );
+    }
+    let landmarks = set
+        .labels()
+        .vectors("landmarks")
+        .unwrap()
+        .row(1)
+        .unwrap()
+        .to_vec();
+    assert_eq!(
+        landmarks[..4],
+        [10.0 - 7.0, 8.0 - 5.0, 10.5 - 7.0, 8.25 - 5.0]
+    );
+    let hidden = set
+        .labels()
+        .vectors("hidden")
+        .unwrap()
+        .row(1)
+        .unwrap()
+        .to_vec();
+    assert_eq!(hidden[..4], [1.0, 0.0, 0.0, 1.0]);
+    assert_eq!(
+        set.labels().values("factor.hidden").unwrap()[1],
+        10.0 / 29.0
+    );
+    // Colours keep their places: the third box is 10 to 30 by 8 to 32, its square of 30 begins at (5, 5).
+    let image = set.image(2).unwrap();
+    let found = &image.pixels[(4 * 30 + 9) * 3..][..3];
+    assert_eq!(found, [0, 1, 2].map(|c| pixel(2, 4 + 5, 9 + 5, c)));
+}
+
+#[cfg(feature = "cofw")]
+#[test]
+fn cofw_names_what_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let refused = |part: &str| {
+        let set = opened("cofw", root, part).map_err(|e| e.to_string())?;
+        (0..set.len()).try_for_each(|index| set.image(index).map(drop).map_err(|e| e.to_string()))
+    };
+    let error = refused("").unwrap_err();
+    assert!(error.contains("expected COFW_train_color.mat"), "{error}");
+    write(root, "COFW_test_color.mat", COFW);
+    let error = refused(",test").unwrap_err();
+    assert!(
+        error.contains("COFW_test_color.mat") && error.contains("IsT"),
+        "{error}"
+    );
+    write(root, "COFW_train_color.mat", b"MATLAB 7.3 MAT-file");
+    let error = refused("").unwrap_err();
+    assert!(error.contains("COFW_train_color.mat"), "{error}");
+    // Cut anywhere, or with any byte turned: an error or a set, never a panic.
+    for cut in (512..COFW.len()).step_by(97) {
+        write(root, "COFW_train_color.mat", &COFW[..cut]);
+        let _ = refused("");
+    }
+    for at in (512..COFW.len()).step_by(53) {
+        let mut bytes = COFW.to_vec();
+        bytes[at] ^= 0xff;
+        write(root, "COFW_train_color.mat", bytes);
+        let _ = refused("");
+    }
+}

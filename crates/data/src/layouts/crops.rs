@@ -1,6 +1,5 @@
 //! Faces cut out of photographs by their boxes, with the points that lie on them.
 
-use crate::folder::Folder;
 use crate::labels::check_indices;
 use crate::{Column, Dataset, Error, Image, Labels, Result, Vectors};
 
@@ -39,7 +38,7 @@ impl Face {
 /// `landmarks` and `points3d` are in pixels of the crop; `factor.box_width` and `factor.box_height` keep the size of the box, which
 /// the normalisers of the landmark error need.
 pub struct FaceCrops {
-    photographs: Folder,
+    photographs: Box<dyn Dataset>,
     labels: Labels,
     /// Left, top and side of each crop.
     squares: Vec<[i64; 3]>,
@@ -50,7 +49,7 @@ impl FaceCrops {
     ///
     /// # Errors
     /// Names the sample: a box that is empty, not finite or more than 100,000 pixels wide.
-    pub(super) fn new(photographs: Folder, faces: &[Face]) -> Result<Self> {
+    pub(super) fn new(photographs: impl Dataset + 'static, faces: &[Face]) -> Result<Self> {
         let mut labels = photographs.labels().clone();
         let mut squares = Vec::with_capacity(faces.len());
         let (mut flat, mut deep) = (Vec::new(), Vec::new());
@@ -93,7 +92,7 @@ impl FaceCrops {
         labels.insert("factor.box_width", Column::Continuous(widths))?;
         labels.insert("factor.box_height", Column::Continuous(heights))?;
         Ok(Self {
-            photographs,
+            photographs: Box::new(photographs),
             labels,
             squares,
         })

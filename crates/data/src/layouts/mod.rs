@@ -1,12 +1,13 @@
 //! Published face sets as their authors lay them out on disk. None is fetched: each is under its own licence.
 //!
 //! [`LAYOUTS`] lists them; `NAME:PATH[,PART]` opens one. Sets with one folder a person (LFW, VGGFace2's `train` and `test`) are
-//! `folder:PATH` as they are. COFW comes as HDF5 files, which are not read.
+//! `folder:PATH` as they are.
 
 pub mod action_units;
 pub mod affectnet;
 pub mod aflw2000;
 pub mod celeba;
+pub mod cofw;
 mod crops;
 pub mod mat;
 pub mod pts;
@@ -58,7 +59,7 @@ impl Layout {
 }
 
 /// Every layout that is read.
-pub static LAYOUTS: [Layout; 9] = [
+pub static LAYOUTS: [Layout; 10] = [
     Layout {
         name: "celeba",
         spec: "celeba:PATH[,train|validation|test]",
@@ -90,6 +91,14 @@ pub static LAYOUTS: [Layout; 9] = [
         about: "WFLW: 98 landmarks and six attributes on photographs",
         needs: "WFLW_annotations and WFLW_images",
         open: |root, part| Ok(Arc::new(wflw::open(root, part)?)),
+    },
+    Layout {
+        name: "cofw",
+        spec: "cofw:PATH[,train|test]",
+        parts: &cofw::PARTS,
+        about: "COFW: 29 landmarks on photographs of faces behind things, each seen or hidden; cargo feature `cofw`",
+        needs: "COFW_train_color.mat or COFW_test_color.mat",
+        open: |root, part| Ok(Arc::new(cofw::open(root, part)?)),
     },
     Layout {
         name: "aflw2000",
