@@ -188,7 +188,8 @@ pub enum DataCommand {
         /// Which faces, as a data spec; takes the place of size and seed
         #[arg(long, value_name = "synth:...|synth-video:...", conflicts_with_all = ["size", "seed"])]
         data: Option<String>,
-        /// folder (identity/number.png and index.csv), webdataset (tar) or 300w (.pts beside each image)
+        /// folder (identity/number.png and index.csv), webdataset (tar), or as a published set lies: 300w, aflw2000, affectnet,
+        /// disfa, bp4d
         #[arg(long, default_value = "folder")]
         layout: String,
     },

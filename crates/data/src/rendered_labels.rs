@@ -183,7 +183,7 @@ fn made(set: &Rendering) -> Result<Vec<(&'static str, Vectors)>> {
 }
 
 /// Depth behind the middle of the head, in pixels as large as those of the face.
-fn depth(a: &Annotations, z: f32) -> f32 {
+pub(crate) fn depth(a: &Annotations, z: f32) -> f32 {
     let middle = a.pose.translation[2];
     (z - middle) * a.camera.focal / middle
 }

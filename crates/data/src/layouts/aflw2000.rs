@@ -16,6 +16,9 @@ use crate::{Column, Error, ErrorKind, Labels, Result};
 /// The three ranges of |yaw|, in degrees, by which results are reported; the last takes what lies beyond 90 as well.
 pub const YAW_BINS: [&str; 3] = ["0-30", "30-60", "60-90"];
 
+/// Name of the array with the pose.
+pub(crate) const POSE: &str = "Pose_Para";
+
 /// Landmarks of a face.
 const POINTS: usize = 68;
 
@@ -117,9 +120,7 @@ fn face(bytes: &[u8]) -> Result<(Face, [f32; 3])> {
     let points = (0..POINTS)
         .map(|i| rows.iter().map(|row| finite(row[i])).collect())
         .collect::<Result<Vec<Vec<f32>>>>()?;
-    let pose = arrays
-        .get("Pose_Para")
-        .map_or(&[][..], |array| &array.values);
+    let pose = arrays.get(POSE).map_or(&[][..], |array| &array.values);
     let [pitch, yaw, roll, ..] = pose else {
         return Err(Error::missing(
             "expected an array Pose_Para of at least three numbers",

@@ -233,38 +233,50 @@ fn numbers(element: &Element<'_>, endian: Endian) -> Result<Vec<f64>> {
     }
 }
 
+/// A file of `arrays`: name, number of rows, and the values columns first. As SciPy writes it, not compressed.
+pub(crate) fn write_mat(arrays: &[(&str, usize, &[f64])]) -> Vec<u8> {
+    let arrays: Vec<_> = arrays
+        .iter()
+        .map(|(name, rows, values)| {
+            let columns = values.len() / rows.max(&1);
+            matrix(name, *rows as u32, columns as u32, values)
+        })
+        .collect();
+    file(&arrays)
+}
+
+fn file(elements: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = b"MATLAB 5.0 MAT-file".to_vec();
+    bytes.resize(124, b' ');
+    bytes.extend([0, 1, b'I', b'M']);
+    bytes.extend(elements.concat());
+    bytes
+}
+
+/// A matrix of doubles, in an element of its own.
+fn matrix(name: &str, rows: u32, columns: u32, values: &[f64]) -> Vec<u8> {
+    let element = |kind: u32, data: &[u8]| {
+        let mut bytes = [kind.to_le_bytes(), (data.len() as u32).to_le_bytes()].concat();
+        bytes.extend(data);
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+        bytes
+    };
+    let flags = [6u32.to_le_bytes(), [0; 4]].concat();
+    let dims = [rows.to_le_bytes(), columns.to_le_bytes()].concat();
+    let numbers: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let body = [
+        element(UINT32, &flags),
+        element(INT32, &dims),
+        element(INT8, name.as_bytes()),
+        element(DOUBLE, &numbers),
+    ]
+    .concat();
+    element(MATRIX, &body)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// `name` as SciPy writes it: a matrix of doubles, in an element of its own.
-    fn matrix(name: &str, rows: u32, columns: u32, values: &[f64]) -> Vec<u8> {
-        let element = |kind: u32, data: &[u8]| {
-            let mut bytes = [kind.to_le_bytes(), (data.len() as u32).to_le_bytes()].concat();
-            bytes.extend(data);
-            bytes.resize(bytes.len().next_multiple_of(8), 0);
-            bytes
-        };
-        let flags = [6u32.to_le_bytes(), [0; 4]].concat();
-        let dims = [rows.to_le_bytes(), columns.to_le_bytes()].concat();
-        let numbers: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let body = [
-            element(UINT32, &flags),
-            element(INT32, &dims),
-            element(INT8, name.as_bytes()),
-            element(DOUBLE, &numbers),
-        ]
-        .concat();
-        element(MATRIX, &body)
-    }
-
-    fn file(elements: &[Vec<u8>]) -> Vec<u8> {
-        let mut bytes = b"MATLAB 5.0 MAT-file".to_vec();
-        bytes.resize(124, b' ');
-        bytes.extend([0, 1, b'I', b'M']);
-        bytes.extend(elements.concat());
-        bytes
-    }
 
     fn compressed(element: &[u8]) -> Vec<u8> {
         use std::io::Write as _;
