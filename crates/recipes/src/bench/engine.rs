@@ -16,6 +16,8 @@ use crate::{Error, Result};
 
 /// A block of repetitions lasts about this long, so that a switch between sides costs little.
 const BLOCK_S: f64 = 0.05;
+/// What takes longer does not notice how it began.
+const LONG_S: f64 = 0.25;
 /// All sides of a case together take about this long, where `repeats` does not say.
 const CASE_S: f64 = 8.;
 /// Time for threads of the other side to fall asleep.
@@ -273,7 +275,8 @@ impl Bench<'_> {
         Ok(timed.seconds)
     }
 
-    /// Blocks of repetitions, side after side, until there are enough.
+    /// Blocks of repetitions, side after side, until there are enough. The first repetition of a block is not counted unless
+    /// it takes long: it meets cold caches, sleeping cores, and threads of the other side that still spin.
     fn repeat(&mut self, sides: &mut [(usize, &Party, Runner)]) {
         let block = |estimate: f64| {
             let times = (BLOCK_S / estimate.max(1e-7)).floor();
@@ -292,8 +295,10 @@ impl Bench<'_> {
                     continue;
                 }
                 std::thread::sleep(PAUSE);
-                match self.run(*place, block(runner.estimate)) {
-                    Ok(seconds) => runner.times.extend(seconds),
+                let times = block(runner.estimate);
+                let first = usize::from(runner.estimate < LONG_S);
+                match self.run(*place, times + first) {
+                    Ok(seconds) => runner.times.extend(&seconds[first..]),
                     Err(fault) => runner.fault = Some(fault),
                 }
             }

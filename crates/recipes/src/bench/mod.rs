@@ -28,7 +28,9 @@
 //! * the same work: the case, in numbers, is sent to all sides; parameter counts and output shapes
 //!   are compared before anything is timed, and a difference makes the row an error;
 //! * the same machine at the same time: sides alternate in blocks of about 50 ms with a short pause
-//!   in between, in which the other side's threads fall asleep; every side gets the same number of
+//!   in between, in which the other side's threads fall asleep, and the first repetition of a block is not counted unless it takes
+//!   more than a quarter of a second (a spinning thread of the other side, or a core that slept, costs the first pass after it up to
+//!   15 ms); every side gets the same number of
 //!   threads; times are taken inside each process, so that no pipe is in them;
 //! * memory is `VmHWM`, the most the process ever held. Except for `kernels` every case gets fresh
 //!   processes. What a process holds with its libraries loaded, before the case, is stated as well.
