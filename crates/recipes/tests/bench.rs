@@ -34,7 +34,7 @@ esac; done"#
 
 const READY: &str = r#"echo '{"ok": {"base_mb": 40.0, "facts": {"parameters": 7}}}'"#;
 
-/// A side whose repetitions take this long: so long that a block is one repetition.
+/// A side whose repetitions take this long: from a quarter of a second on a block is one repetition, and counts.
 fn takes(name: &str, seconds: f64) -> Party {
     let run = format!(r#"echo '{{"ok": {{"seconds": [{seconds}]}}}}'"#);
     fake(name, READY, &run)
@@ -51,7 +51,7 @@ fn options() -> Options {
 
 fn against(peer: Party) -> Report {
     let mut lines = Vec::new();
-    let ours = takes("ours", 0.1);
+    let ours = takes("ours", 1.0);
     let report = measure(Group::Train, &ours, &[peer], &options(), &mut |line| {
         lines.push(line.to_string());
     })
@@ -77,15 +77,15 @@ fn fault(report: &Report) -> String {
 
 #[test]
 fn times_become_medians_and_ratios() {
-    let report = against(takes("pytorch", 0.25));
+    let report = against(takes("pytorch", 2.5));
     let json = report.to_json();
     let row = &json["rows"][0];
     assert_eq!(row["name"], "expression 64px b64");
-    assert_eq!(row["ours"]["median_s"], 0.1);
+    assert_eq!(row["ours"]["median_s"], 1.0);
     assert_eq!(row["ours"]["peak_mb"], 100.0);
     assert_eq!(row["ours"]["base_mb"], 40.0);
     assert_eq!(row["ours"]["repetitions"], 3);
-    assert_eq!(row["peers"]["pytorch"]["median_s"], 0.25);
+    assert_eq!(row["peers"]["pytorch"]["median_s"], 2.5);
     assert_eq!(row["peers"]["pytorch"]["ratio"], 2.5);
     assert_eq!(row["facts"]["parameters"], 7);
     assert!((json["geomean"]["pytorch"].as_f64().unwrap() - 2.5).abs() < 1e-12);
@@ -99,12 +99,22 @@ fn times_become_medians_and_ratios() {
 }
 
 #[test]
+fn the_first_quick_repetition_of_a_block_is_not_counted() {
+    let woken = r#"case "$line" in *'"times":2'*) s='0.9, 0.0625';; *) s='0.0625';; esac; echo "{\"ok\": {\"seconds\": [$s]}}""#;
+    let report = against(fake("pytorch", READY, woken));
+    let json = report.to_json();
+    let peer = &json["rows"][0]["peers"]["pytorch"];
+    assert_eq!(peer["ratio"], 0.0625, "{json}");
+    assert_eq!(peer["repetitions"], 3);
+}
+
+#[test]
 fn repetitions_alternate() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("order");
     let noted = |name: &str| {
         let file = log.display();
-        let note = format!(r#"echo {name} >> {file}; echo '{{"ok": {{"seconds": [0.2]}}}}'"#);
+        let note = format!(r#"echo {name} >> {file}; echo '{{"ok": {{"seconds": [2.0]}}}}'"#);
         fake(name, READY, &note)
     };
     let (ours, peer) = (noted("ours"), noted("pytorch"));
@@ -120,7 +130,7 @@ fn repetitions_alternate() {
 
 #[test]
 fn a_peer_that_dies_is_an_error_of_its_row() {
-    let dies = r#"if [ $n -gt 3 ]; then echo 'out of memory' >&2; exit 7; fi; echo '{"ok": {"seconds": [0.1]}}'"#;
+    let dies = r#"if [ $n -gt 3 ]; then echo 'out of memory' >&2; exit 7; fi; echo '{"ok": {"seconds": [1.0]}}'"#;
     let why = fault(&against(fake("pytorch", READY, dies)));
     assert!(why.contains("out of memory") && why.contains('7'), "{why}");
 }
@@ -128,12 +138,12 @@ fn a_peer_that_dies_is_an_error_of_its_row() {
 #[test]
 fn a_peer_that_died_is_started_again_for_the_next_case() {
     let dies = r#"case "$line" in *expression*) exit 3;; esac; echo '{"ok": {}}'"#;
-    let run = r#"echo '{"ok": {"seconds": [0.1]}}'"#;
+    let run = r#"echo '{"ok": {"seconds": [1.0]}}'"#;
     let all = Options {
         filter: None,
         ..options()
     };
-    let (ours, peer) = (takes("ours", 0.1), fake("pytorch", dies, run));
+    let (ours, peer) = (takes("ours", 1.0), fake("pytorch", dies, run));
     let report = measure(Group::Train, &ours, &[peer], &all, &mut |_| {}).unwrap();
     let failed: Vec<_> = report
         .rows
@@ -176,7 +186,7 @@ fn what_a_peer_refuses_stands_in_its_row() {
 #[test]
 fn other_work_is_no_comparison() {
     let other = r#"echo '{"ok": {"facts": {"parameters": 8}}}'"#;
-    let run = r#"echo '{"ok": {"seconds": [0.1]}}'"#;
+    let run = r#"echo '{"ok": {"seconds": [1.0]}}'"#;
     let why = fault(&against(fake("pytorch", other, run)));
     assert!(
         why.contains("parameters is 8") && why.contains("ours 7"),
@@ -188,7 +198,7 @@ fn other_work_is_no_comparison() {
 fn a_missing_package_stops_before_anything_is_measured() {
     let missing = r#"echo '{"missing": ["torch", "numpy"]}'"#;
     let peer = script("pytorch", missing, ":", ":");
-    let ours = takes("ours", 0.1);
+    let ours = takes("ours", 1.0);
     let error = measure(Group::Train, &ours, &[peer], &options(), &mut |line| {
         assert!(!line.starts_with("1/"), "{line}");
     })
@@ -217,7 +227,7 @@ fn a_peer_that_cannot_start_or_never_answers_is_one_line() {
         (peer(&["sleep", "600"]), short, "no answer"),
         (peer(&[]), options(), "command is empty"),
     ] {
-        let ours = takes("ours", 0.1);
+        let ours = takes("ours", 1.0);
         let result = measure(Group::Train, &ours, &[peer], &options, &mut |_| {});
         let text = result.unwrap_err().to_string();
         assert!(text.contains(word) && !text.contains('\n'), "{text}");
@@ -226,7 +236,7 @@ fn a_peer_that_cannot_start_or_never_answers_is_one_line() {
 
 #[test]
 fn options_that_make_no_sense_are_refused() {
-    let ours = takes("ours", 0.1);
+    let ours = takes("ours", 1.0);
     let no_case = Options {
         filter: Some("no such case".into()),
         ..options()
