@@ -440,12 +440,13 @@ fn pixels(step: u64, spread: f32, light_of: fn(usize) -> u32) -> Batch {
 
 /// Networks after 240 main turns on what `draw` gives for each step.
 fn played(
+    seed: u64,
     light: Factor,
     against: Against,
     alpha: f64,
     draw: &dyn Fn(u64) -> Batch,
 ) -> Disentangler {
-    let parameters = Parameters::new(Streams::new(5), DType::F32, &Device::Cpu);
+    let parameters = Parameters::new(Streams::new(seed), DType::F32, &Device::Cpu);
     let config = DisentanglerConfig {
         classes: 2,
         d_dim: D,
@@ -498,20 +499,25 @@ fn played(
 #[test]
 fn the_game_removes_a_factor_and_keeps_the_class() {
     let draw = |step: u64| pixels(step, 0.3, |i| (i / 2 % 2) as u32);
-    let play = |against: Against| -> (f64, f64) {
+    let play = |against: Against, seed: u64| -> (f64, f64) {
         let light = Factor::categorical("light", &[0, 1]).unwrap();
-        let model = played(light, against, 1., &draw);
-        // Fresh logistic readers of d, fitted on one batch and judged on another.
-        let points = |step: u64| -> (Vec<Vec<f64>>, [Vec<u32>; 2]) {
-            let batch = draw(step);
-            let d = model.encode(&batch.images, false).unwrap().d;
-            let FactorValues::Categorical(light) = &batch.factors[0] else {
-                panic!("light is categorical")
-            };
-            let labels = [batch.labels.to_vec1().unwrap(), light.to_vec1().unwrap()];
-            (d.to_dtype(DType::F64).unwrap().to_vec2().unwrap(), labels)
+        let model = played(seed, light, against, 1., &draw);
+        // Fresh logistic readers of d, fitted on one batch and judged on eight others.
+        let points = |steps: std::ops::Range<u64>| -> (Vec<Vec<f64>>, [Vec<u32>; 2]) {
+            let (mut rows, mut labels) = (Vec::new(), [Vec::new(), Vec::new()]);
+            for batch in steps.map(&draw) {
+                let d = model.encode(&batch.images, false).unwrap().d;
+                let FactorValues::Categorical(light) = &batch.factors[0] else {
+                    panic!("light is categorical")
+                };
+                rows.extend(d.to_dtype(DType::F64).unwrap().to_vec2::<f64>().unwrap());
+                labels[0].extend(batch.labels.to_vec1::<u32>().unwrap());
+                labels[1].extend(light.to_vec1::<u32>().unwrap());
+            }
+            (rows, labels)
         };
-        let ((fit, fit_labels), (test, test_labels)) = (points(1_000_000), points(1_000_001));
+        let ((fit, fit_labels), (test, test_labels)) =
+            (points(1_000_000..1_000_001), points(1_000_001..1_000_009));
         let read = |which: usize| -> f64 {
             let score =
                 |w: &[f64], x: &[f64]| w[D] + x.iter().zip(w).map(|(a, b)| a * b).sum::<f64>();
@@ -527,20 +533,27 @@ fn the_game_removes_a_factor_and_keeps_the_class() {
                 w.iter_mut().zip(g).for_each(|(w, g)| *w -= 2. * g);
             }
             let right = |(x, y): &(&Vec<f64>, &u32)| (score(&w, x) > 0.) == (**y == 1);
-            test.iter().zip(&test_labels[which]).filter(right).count() as f64 / ROWS as f64
+            test.iter().zip(&test_labels[which]).filter(right).count() as f64 / test.len() as f64
         };
         (read(0), read(1))
     };
-    let (class, with) = play(Against::Nothing);
+    let (class, with) = play(Against::Nothing, 5);
     assert!(
         class > 0.95 && with > 0.9,
         "without a game: class {class}, light {with}"
     );
-    for against in [Against::Reversal, Against::Uniform, Against::All] {
-        let (class, left) = play(against);
+    // How much is left depends on the seed, .47 to .59 by reversal and .54 to .76 by the others, so the mean is judged.
+    let games = [
+        (Against::Reversal, 0.6),
+        (Against::Uniform, 0.72),
+        (Against::All, 0.72),
+    ];
+    for (against, bound) in games {
+        let (class, left): (Vec<f64>, Vec<f64>) = (0..8).map(|seed| play(against, seed)).unzip();
+        let mean = left.iter().sum::<f64>() / left.len() as f64;
         assert!(
-            class > 0.95 && left < 0.65,
-            "{against:?}: class {class}, light {left} (was {with})"
+            class.iter().all(|&c| c > 0.95) && mean < bound,
+            "{against:?}: class {class:?}, light {left:?} (was {with}), mean expected below {bound}"
         );
     }
 }
@@ -558,7 +571,7 @@ fn given_the_class_a_bias_is_unlearned() {
     let judged = |against: Against| -> [f64; 2] {
         let light = Factor::categorical("light", &[0, 1]).unwrap();
         let light = light.given_class(vec![vec![0.9, 0.1], vec![0.1, 0.9]]);
-        let model = played(light.unwrap(), against, 3., &biased);
+        let model = played(5, light.unwrap(), against, 3., &biased);
         let right = |batch: Batch| -> f64 {
             let d = model.encode(&batch.images, false).unwrap().d;
             let answers = model.classify(&d).unwrap().argmax(1).unwrap();

@@ -1,7 +1,7 @@
 //! Log-softmax and cross entropy with label smoothing.
 
 use crate::cpu::{self, Real, View, for_float};
-use crate::rows::{self, Kind, RowFn, log_sum_exp};
+use crate::rows::{self, ALONE, Kind, RowFn, log_sum_exp};
 use candle::{CpuStorage, CustomOp1, D, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -24,7 +24,7 @@ impl RowFn for LogSoftmax {
     fn backward<T: Real>(_x: &[T], y: &[T], dy: &[T], dx: &mut [T]) {
         let sum = crate::reduce::sum(dy);
         for ((d, &y), &dy) in dx.iter_mut().zip(y).zip(dy) {
-            *d = dy - y.exp() * sum;
+            *d = dy - y.fast_exp() * sum;
         }
     }
 }
@@ -121,20 +121,25 @@ impl CustomOp1 for CrossEntropy {
         use candle::backend::BackendStorage;
         let share = self.smoothing / self.classes as f64;
         for_float!(x.dtype(), OP, T => {
-            let losses: Vec<f64> = cpu::operand::<T>(OP, x, l)?
-                .par_chunks(self.classes)
-                .zip(&self.labels)
-                .map(|(row, &label)| {
-                    let total = log_sum_exp(row);
-                    // Differences before sums: large logits cancel exactly.
-                    let nll = (total - row[label]).to_f64();
-                    if share == 0.0 {
-                        return nll;
-                    }
-                    let all: f64 = row.iter().map(|&v| (total - v).to_f64()).sum();
-                    (1.0 - self.smoothing) * nll + share * all
-                })
-                .collect();
+            let loss = |(row, &label): (&[T], &usize)| {
+                let total = crate::simd::run(
+                    #[inline(always)]
+                    || log_sum_exp(row),
+                );
+                // Differences before sums: large logits cancel exactly.
+                let nll = (total - row[label]).to_f64();
+                if share == 0.0 {
+                    return nll;
+                }
+                let all: f64 = row.iter().map(|&v| (total - v).to_f64()).sum();
+                (1.0 - self.smoothing) * nll + share * all
+            };
+            let x = cpu::operand::<T>(OP, x, l)?;
+            let losses: Vec<f64> = if x.len() < ALONE {
+                x.chunks(self.classes).zip(&self.labels).map(loss).collect()
+            } else {
+                x.par_chunks(self.classes).zip(&self.labels).map(loss).collect()
+            };
             let mean = losses.iter().sum::<f64>() / losses.len() as f64;
             Ok((T::to_cpu_storage_owned(vec![T::from_f64(mean)]), Shape::from(())))
         })
@@ -149,16 +154,26 @@ impl CustomOp1 for CrossEntropy {
                 * dy.first().copied().unwrap_or(T::ZERO);
             let (share, own) = (T::from_f64(share), T::from_f64(1.0 - self.smoothing));
             let mut dx = vec![T::ZERO; xs.len()];
-            dx.par_chunks_mut(self.classes)
-                .zip(xs.par_chunks(self.classes))
-                .zip(&self.labels)
-                .for_each(|((dx, row), &label)| {
-                    let total = log_sum_exp(row);
-                    for (d, &v) in dx.iter_mut().zip(row) {
-                        *d = ((v - total).exp() - share) * scale;
-                    }
-                    dx[label] -= own * scale;
-                });
+            let gradient = |((dx, row), &label): ((&mut [T], &[T]), &usize)| {
+                crate::simd::run(
+                    #[inline(always)]
+                    || {
+                        let total = log_sum_exp(row);
+                        for (d, &v) in dx.iter_mut().zip(row) {
+                            *d = ((v - total).fast_exp() - share) * scale;
+                        }
+                    },
+                );
+                dx[label] -= own * scale;
+            };
+            let classes = self.classes;
+            if xs.len() < ALONE {
+                let rows = dx.chunks_mut(classes).zip(xs.chunks(classes));
+                rows.zip(&self.labels).for_each(gradient);
+            } else {
+                let rows = dx.par_chunks_mut(classes).zip(xs.par_chunks(classes));
+                rows.zip(&self.labels).for_each(gradient);
+            }
             Ok(Some(cpu::tensor(dx, x.shape())?))
         })
     }

@@ -38,7 +38,7 @@ fn fold<T: Real>(mut acc: [T; LANES]) -> T {
 /// [`lanes`] of the elements of one slice: whole arrays need no bounds checks, and the partial sums
 /// stay in registers.
 #[inline(always)]
-fn elements<T: Real>(x: &[T], f: impl Fn(T) -> T) -> T {
+pub(crate) fn elements<T: Real>(x: &[T], f: impl Fn(T) -> T) -> T {
     let mut acc = [T::ZERO; LANES];
     let (whole, rest) = x.as_chunks::<LANES>();
     for chunk in whole {

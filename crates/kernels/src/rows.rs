@@ -25,6 +25,10 @@ pub(crate) trait RowFn: Copy + Send + Sync + 'static {
 
 struct Rows<F>(std::marker::PhantomData<F>);
 
+/// With fewer elements than this the calling thread does the work itself: to wake a worker takes some ten microseconds, on a virtual
+/// machine up to a hundred, and so long does a pass over as many take.
+pub(crate) const ALONE: usize = 1 << 16;
+
 /// Rows for one task, so that it handles a few thousand elements.
 fn rows_per_task(width: usize) -> usize {
     (1 << 12) / width.max(1) + 1
@@ -107,10 +111,10 @@ pub(crate) fn log_sum_exp<T: Real>(x: &[T]) -> T {
     if top.is_infinite() || top.is_nan() {
         return top;
     }
-    let sum = crate::reduce::lanes(
-        x.len(),
+    let sum = crate::reduce::elements(
+        x,
         #[inline(always)]
-        |i| (x[i] - top).exp(),
+        |x| (x - top).fast_exp(),
     );
     top + sum.ln()
 }

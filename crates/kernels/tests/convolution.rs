@@ -129,6 +129,11 @@ fn every_split_of_the_work_agrees_with_the_definition() -> Result<()> {
         case([2, 16, 7, 7], 16, 7, 0, 1, 16),
         case([2, 9, 11, 30], 9, 5, 1, 3, 9),
         case([2, 18, 5, 6], 18, 2, 3, 1, 18),
+        // Pixels that no window sees: between the windows, and behind the last.
+        case([2, 16, 9, 10], 16, 1, 0, 3, 16),
+        case([2, 17, 9, 10], 17, 2, 0, 3, 17),
+        // One window of the size of the plane.
+        case([2, 3, 5, 5], 3, 5, 0, 1, 3),
         // Weights as products of rows: stems, groups of two, small and large 1 x 1 over several images.
         case([5, 1, 28, 28], 19, 5, 2, 2, 1),
         case([2, 3, 61, 33], 16, 3, 1, 1, 1),

@@ -135,6 +135,26 @@ pub(crate) fn forward<T: Real>(
     bias: Option<&[T]>,
     out: &mut [T],
 ) {
+    if is_global(g) {
+        out.par_chunks_mut(g.in_channels)
+            .zip(x.par_chunks(g.in_channels * g.in_pixels()))
+            .for_each(|(out, planes)| {
+                crate::simd::run(
+                    #[inline(always)]
+                    || {
+                        let kernels = weight.chunks_exact(g.in_pixels());
+                        let planes = planes.chunks_exact(g.in_pixels());
+                        for (c, ((out, plane), kernel)) in
+                            out.iter_mut().zip(planes).zip(kernels).enumerate()
+                        {
+                            *out =
+                                crate::reduce::dot(plane, kernel) + bias.map_or(T::ZERO, |b| b[c]);
+                        }
+                    },
+                );
+            });
+        return;
+    }
     if lanes::fits(g)
         && let (Some(x), Some(weight)) = (T::f32s(x), T::f32s(weight))
         && let Some(out) = T::f32s_mut(out)
@@ -166,8 +186,36 @@ pub(crate) fn forward<T: Real>(
         });
 }
 
+/// Whether the one window of each plane is the plane itself, as in a global depthwise convolution.
+fn is_global(g: &Geometry) -> bool {
+    g.out_pixels() == 1
+        && g.padding == (0, 0)
+        && g.dilation == 1
+        && g.kernel == (g.height, g.width)
+        && g.out_per_group() == 1
+}
+
 /// Gradient of the input from the gradient of the output.
 pub(crate) fn input_gradient<T: Real>(g: &Geometry, weight: &[T], grad: &[T], out: &mut [T]) {
+    if is_global(g) {
+        out.par_chunks_mut(g.in_channels * g.in_pixels())
+            .zip(grad.par_chunks(g.in_channels))
+            .for_each(|(out, grads)| {
+                crate::simd::run(
+                    #[inline(always)]
+                    || {
+                        let kernels = weight.chunks_exact(g.in_pixels());
+                        let planes = out.chunks_exact_mut(g.in_pixels());
+                        for ((plane, kernel), &grad) in planes.zip(kernels).zip(grads) {
+                            for (d, &w) in plane.iter_mut().zip(kernel) {
+                                *d = w * grad;
+                            }
+                        }
+                    },
+                );
+            });
+        return;
+    }
     if lanes::fits(g)
         && let (Some(weight), Some(grad)) = (T::f32s(weight), T::f32s(grad))
         && let Some(out) = T::f32s_mut(out)

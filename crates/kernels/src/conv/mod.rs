@@ -12,6 +12,7 @@ mod dots;
 pub(crate) mod geometry;
 pub(crate) mod im2col;
 mod lanes;
+mod phases;
 pub(crate) mod turn;
 pub(crate) mod winograd;
 

@@ -1,8 +1,9 @@
 //! The backward pass: sums of a channel, then gradients, both fused with the activation.
 
-use super::{Channel, Dims, Kind, OP, Saved, channel_range};
+use super::{Channel, Dims, Kind, OP, Saved, channels};
 use crate::cpu::{self, Real, View, for_float};
 use crate::gemm::{Shared, transpose};
+use crate::rows::ALONE;
 use crate::scratch;
 use candle::{Result, Tensor};
 use rayon::prelude::*;
@@ -108,12 +109,17 @@ fn backward<T: Real, const ACT: bool>(
 pub(super) fn turn<T: Real>(x: &[T], channels: usize, out: &mut [T]) {
     const BLOCK: usize = 64;
     let batch = x.len() / channels;
-    out.par_chunks_mut(BLOCK * batch)
-        .enumerate()
-        .for_each(|(index, out)| {
-            let count = out.len() / batch;
-            transpose(&x[index * BLOCK..], batch, count, channels, out, batch);
-        });
+    let block = |(index, out): (usize, &mut [T])| {
+        let count = out.len() / batch;
+        transpose(&x[index * BLOCK..], batch, count, channels, out, batch);
+    };
+    if x.len() < ALONE {
+        out.chunks_mut(BLOCK * batch).enumerate().for_each(block);
+    } else {
+        out.par_chunks_mut(BLOCK * batch)
+            .enumerate()
+            .for_each(block);
+    }
 }
 
 /// Turns (C, B) to (B, C).
@@ -140,44 +146,42 @@ fn by_planes<T: Real, const ACT: bool>(
     // The tasks below write every channel.
     let mut out: Option<Vec<T>> = wants.then(|| cpu::unwritten(dims.len()));
     let shared = out.as_mut().map(|v| Shared::new(v));
-    let per_channel: Vec<Sums> = channel_range(dims)
-        .map(|c| {
-            let (mean, var) = (saved.mean[c], saved.var[c]);
-            let inverse = 1.0 / (var + eps).sqrt();
-            let channel = Channel::new(dims, kind, params, c, mean, var, eps);
-            let center = T::from_f64(mean);
-            crate::simd::run(
-                #[inline(always)]
-                || {
-                    let sums = sums::<T, ACT>(dims, &channel, center, inverse, (x, dy), c);
-                    let Some(shared) = &shared else { return sums };
-                    let count = dims.count() as f64;
-                    let gain = params[c].to_f64() * inverse;
-                    let (slant, offset) = if train {
-                        (
-                            -gain * inverse * sums.weight / count,
-                            -gain * sums.bias / count,
-                        )
-                    } else {
-                        (0.0, 0.0)
-                    };
-                    let (gain, slant, offset) =
-                        (T::from_f64(gain), T::from_f64(slant), T::from_f64(offset));
-                    for b in 0..dims.batch {
-                        let at = dims.at(b, c);
-                        // SAFETY: each task writes the pixels of its own channel.
-                        let out = unsafe { shared.part(at, dims.pixels) };
-                        let (x, dy) = (&x[at..at + dims.pixels], &dy[at..at + dims.pixels]);
-                        for ((d, &x), &dy) in out.iter_mut().zip(x).zip(dy) {
-                            let (inner, _) = channel.inner::<ACT>(x, dy);
-                            *d = gain * inner + (slant * (x - center) + offset);
-                        }
+    let per_channel: Vec<Sums> = channels(dims, |c| {
+        let (mean, var) = (saved.mean[c], saved.var[c]);
+        let inverse = 1.0 / (var + eps).sqrt();
+        let channel = Channel::new(dims, kind, params, c, mean, var, eps);
+        let center = T::from_f64(mean);
+        crate::simd::run(
+            #[inline(always)]
+            || {
+                let sums = sums::<T, ACT>(dims, &channel, center, inverse, (x, dy), c);
+                let Some(shared) = &shared else { return sums };
+                let count = dims.count() as f64;
+                let gain = params[c].to_f64() * inverse;
+                let (slant, offset) = if train {
+                    (
+                        -gain * inverse * sums.weight / count,
+                        -gain * sums.bias / count,
+                    )
+                } else {
+                    (0.0, 0.0)
+                };
+                let (gain, slant, offset) =
+                    (T::from_f64(gain), T::from_f64(slant), T::from_f64(offset));
+                for b in 0..dims.batch {
+                    let at = dims.at(b, c);
+                    // SAFETY: each task writes the pixels of its own channel.
+                    let out = unsafe { shared.part(at, dims.pixels) };
+                    let (x, dy) = (&x[at..at + dims.pixels], &dy[at..at + dims.pixels]);
+                    for ((d, &x), &dy) in out.iter_mut().zip(x).zip(dy) {
+                        let (inner, _) = channel.inner::<ACT>(x, dy);
+                        *d = gain * inner + (slant * (x - center) + offset);
                     }
-                    sums
-                },
-            )
-        })
-        .collect();
+                }
+                sums
+            },
+        )
+    });
     let mut grads: Vec<T> = Vec::with_capacity(params.len());
     grads.extend(per_channel.iter().map(|s| T::from_f64(s.weight)));
     grads.extend(per_channel.iter().map(|s| T::from_f64(s.bias)));

@@ -10,6 +10,7 @@ mod composed;
 use crate::activation::Activation;
 use crate::cpu::{self, Real, View, for_float};
 use crate::gemm::Shared;
+use crate::rows::ALONE;
 use crate::{reduce, scratch};
 use backward::{backward_tensors, turn, turned_back};
 use candle::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
@@ -303,10 +304,15 @@ fn statistics<T: Real>(dims: Dims, x: &[T], c: usize) -> (f64, f64) {
     (mean, (squares / count - rounding * rounding).max(0.0))
 }
 
-fn channel_range(dims: Dims) -> impl IndexedParallelIterator<Item = usize> {
-    // Small problems are not worth a thread switch per channel.
+/// `task` of every channel, in order.
+fn channels<R: Send>(dims: Dims, task: impl Fn(usize) -> R + Sync + Send) -> Vec<R> {
+    if dims.len() < ALONE {
+        return (0..dims.channels).map(task).collect();
+    }
+    // Small channels are not worth a thread switch each.
     let least = (1 << 13) / dims.count().max(1) + 1;
-    (0..dims.channels).into_par_iter().with_min_len(least)
+    let all = (0..dims.channels).into_par_iter().with_min_len(least);
+    all.map(task).collect()
 }
 
 /// Training op: statistics and output in one task per channel.
@@ -372,24 +378,24 @@ impl Train {
         // The tasks below write every channel.
         let mut out: Vec<T> = cpu::unwritten(dims.len());
         let shared = Shared::new(&mut out);
-        let (mean, var) = channel_range(dims)
-            .map(|c| {
-                crate::simd::run(
-                    #[inline(always)]
-                    || {
-                        let (mean, var) = statistics(dims, x, c);
-                        let channel = Channel::new(dims, self.kind, params, c, mean, var, self.eps);
-                        for b in 0..dims.batch {
-                            let at = dims.at(b, c);
-                            // SAFETY: each task writes the pixels of its own channel.
-                            let out = unsafe { shared.part(at, dims.pixels) };
-                            channel.apply(self.kind, &x[at..at + dims.pixels], out);
-                        }
-                        (mean, var)
-                    },
-                )
-            })
-            .unzip();
+        let (mean, var) = channels(dims, |c| {
+            crate::simd::run(
+                #[inline(always)]
+                || {
+                    let (mean, var) = statistics(dims, x, c);
+                    let channel = Channel::new(dims, self.kind, params, c, mean, var, self.eps);
+                    for b in 0..dims.batch {
+                        let at = dims.at(b, c);
+                        // SAFETY: each task writes the pixels of its own channel.
+                        let out = unsafe { shared.part(at, dims.pixels) };
+                        channel.apply(self.kind, &x[at..at + dims.pixels], out);
+                    }
+                    (mean, var)
+                },
+            )
+        })
+        .into_iter()
+        .unzip();
         // An op runs forward once; a second run would compute the same.
         let _ = self.saved.set(Saved { mean, var });
         out

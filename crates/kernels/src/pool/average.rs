@@ -5,6 +5,7 @@
 
 use super::window::{Pool2dConfig, Window, maps, planes_per_task};
 use crate::cpu::{self, Real, View, for_float};
+use crate::rows::ALONE;
 use crate::scratch;
 use candle::{CpuStorage, CustomOp1, D, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
@@ -78,8 +79,19 @@ impl Average {
         self.rows.len() * self.cols.len()
     }
 
+    /// Whether there is one cell, the plane.
+    fn is_global(&self) -> bool {
+        let whole = |axis: &Axis| axis.len() == 1 && axis.spans[0] == (0..axis.size);
+        whole(&self.rows) && whole(&self.cols)
+    }
+
     #[inline(always)]
     fn forward<T: Real>(&self, plane: &[T], out: &mut [T], line: &mut [T]) {
+        if self.is_global() {
+            let scale = T::from_f64(self.rows.scales[0] * self.cols.scales[0]);
+            out[0] = crate::reduce::sum(plane) * scale;
+            return;
+        }
         let width = self.cols.size;
         let rows = self.rows.spans.iter().zip(&self.rows.scales);
         for ((span, &scale), out) in rows.zip(out.chunks_exact_mut(self.cols.len())) {
@@ -97,6 +109,36 @@ impl Average {
                 }
                 *out = sum * T::from_f64(scale * share);
             }
+        }
+    }
+
+    /// One of the two passes, plane by plane.
+    fn by_planes<T: Real>(
+        &self,
+        (from, from_pixels): (&[T], usize),
+        (to, to_pixels): (&mut [T], usize),
+        pass: impl Fn(&Self, &[T], &mut [T], &mut [T]) + Sync,
+    ) {
+        let task = |(to, from): (&mut [T], &[T])| {
+            scratch::with(self.cols.size, |line: &mut [T]| {
+                crate::simd::run(
+                    #[inline(always)]
+                    || {
+                        let to = to.chunks_exact_mut(to_pixels);
+                        for (to, from) in to.zip(from.chunks_exact(from_pixels)) {
+                            pass(self, from, to, line);
+                        }
+                    },
+                );
+            });
+        };
+        if from.len().max(to.len()) < ALONE {
+            task((to, from));
+        } else {
+            let planes = planes_per_task(self.in_pixels());
+            to.par_chunks_mut(planes * to_pixels)
+                .zip(from.par_chunks(planes * from_pixels))
+                .for_each(task);
         }
     }
 
@@ -135,17 +177,7 @@ impl CustomOp1 for Average {
         for_float!(x.dtype(), self.op, T => {
             let x = cpu::operand::<T>(self.op, x, l)?;
             let mut out = cpu::unwritten(b * c * self.out_pixels());
-            out.par_chunks_mut(self.out_pixels())
-                .zip(x.par_chunks(self.in_pixels()))
-                .with_min_len(planes_per_task(self.in_pixels()))
-                .for_each(|(out, plane)| {
-                    scratch::with(self.cols.size, |line: &mut [T]| {
-                        crate::simd::run(
-                            #[inline(always)]
-                            || self.forward(plane, out, line),
-                        );
-                    });
-                });
+            self.by_planes((x, self.in_pixels()), (&mut out, self.out_pixels()), Self::forward);
             let shape = Shape::from((b, c, self.rows.len(), self.cols.len()));
             Ok((T::to_cpu_storage_owned(out), shape))
         })
@@ -157,17 +189,7 @@ impl CustomOp1 for Average {
             let view = View::of(&grad);
             let dy = view.slice::<T>(self.op)?;
             let mut dx = cpu::unwritten(x.elem_count());
-            dx.par_chunks_mut(self.in_pixels())
-                .zip(dy.par_chunks(self.out_pixels()))
-                .with_min_len(planes_per_task(self.in_pixels()))
-                .for_each(|(dx, dy)| {
-                    scratch::with(self.cols.size, |line: &mut [T]| {
-                        crate::simd::run(
-                            #[inline(always)]
-                            || self.backward(dy, dx, line),
-                        );
-                    });
-                });
+            self.by_planes((dy, self.out_pixels()), (&mut dx, self.in_pixels()), Self::backward);
             Ok(Some(cpu::tensor(dx, x.shape())?))
         })
     }

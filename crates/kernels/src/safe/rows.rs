@@ -196,7 +196,7 @@ impl RowFn for LogSumExp {
             return;
         }
         for (d, &x) in dx.iter_mut().zip(x) {
-            *d = dy * (x - total).exp();
+            *d = dy * (x - total).fast_exp();
         }
     }
 }
@@ -292,7 +292,7 @@ impl RowFn for Softmax {
             return;
         }
         for (o, &x) in out.iter_mut().zip(x) {
-            *o = (x - total).exp();
+            *o = (x - total).fast_exp();
         }
     }
 
