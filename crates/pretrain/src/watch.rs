@@ -104,7 +104,7 @@ impl CollapseWatch {
             0 => (mean < config.spread).then(|| {
                 format!(
                     "embeddings collapse: their spread is {mean:.3}, healthy near 1; lower the learning rate or ease the \
-                     augmentation, with prototypes lower epsilon to 0.03 or freeze them longer"
+                     augmentation, with prototypes lower epsilon to 0.03 or 0.01 or freeze them longer"
                 )
             }),
             1 => {
@@ -114,7 +114,7 @@ impl CollapseWatch {
                 (share < config.choices).then(|| {
                     format!(
                         "few prototypes are in use: choices have {share:.2} of the entropy they could have; lower \
-                         epsilon to 0.03, freeze the prototypes longer, or take fewer prototypes or a longer queue"
+                         epsilon to 0.03 or 0.01, freeze the prototypes longer, or take fewer prototypes or a longer queue"
                     )
                 })
             }
@@ -130,7 +130,7 @@ impl CollapseWatch {
                 let near = mean > -config.chance * chance.abs();
                 let remedy = match self.choices {
                     Some(_) => {
-                        "lower epsilon to 0.03, freeze the prototypes longer, make codes hard, leave out the norm of the \
+                        "lower epsilon to 0.03 or 0.01, freeze the prototypes longer, make codes hard, leave out the norm of the \
                          head or ease the augmentation; a batch far below the number of prototypes does this too"
                     }
                     None => "lower the learning rate or ease the augmentation; larger batches help",

@@ -232,10 +232,10 @@ fn every_method_trains_and_resumes_bit_equal() {
 
 #[test]
 fn settings_that_make_no_sense_are_named_with_what_would() {
-    let refused = |recipe: &str, word: &str| -> String {
+    let refused = |recipe: &str, words: &str| -> String {
         named(recipe)
             .unwrap()
-            .set_all([word])
+            .set_all(words.split_whitespace())
             .unwrap_err()
             .to_string()
     };
@@ -251,9 +251,9 @@ fn settings_that_make_no_sense_are_named_with_what_would() {
     assert!(refused("swav", "method.queue=100").contains("multiple of `train.batch`"));
     assert!(refused("simclr", "views.small=2").contains("views.small = 0"));
     assert!(refused("swav", "train.larc=true").contains("train.larc"));
-    assert!(refused("swav", "views.large_scale=[0.9, 0.2]").contains("scale"));
+    assert!(refused("swav", "views.large_scale=[0.9,0.2]").contains("scale"));
     assert!(refused("mae", "model.trunk=resnet18").contains("vit-tiny"));
-    assert!(refused("swav", "model.trunk=vit-tiny").contains("views.small = 0"));
+    assert!(refused("swav", "model.trunk=vit-tiny views.small=2").contains("views.small = 0"));
     assert!(refused("mae", "model.patch=7").contains("does not divide"));
     assert!(refused("swav", "data.train_fraction=1").contains("probe.every = 0"));
     assert!(refused("swav", "data.non_faces=2").contains("0 to 1"));

@@ -502,8 +502,10 @@ impl PretrainConfig {
             let rows = train.batch + method.queue;
             if !method.queue.is_multiple_of(train.batch) {
                 return Err(Error::config(format!(
-                    "`method.queue` is {}; expected a multiple of `train.batch`, {}",
-                    method.queue, train.batch
+                    "`method.queue` is {}; expected a multiple of `train.batch`, {}, such as `method.queue = {}`",
+                    method.queue,
+                    train.batch,
+                    method.queue.next_multiple_of(train.batch)
                 )));
             }
             if method.prototypes > rows {
