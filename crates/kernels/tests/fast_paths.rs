@@ -1,5 +1,5 @@
-//! Vectorised max pooling against a search of every window; the fused convolution and norm against
-//! the two ops one after the other.
+//! Vectorised max pooling against a search of every window; depthwise convolution of every width against
+//! f64; the fused convolution and norm against the two ops one after the other.
 
 mod common;
 
@@ -87,6 +87,47 @@ fn max_pool_agrees_with_a_search() -> Result<()> {
             assert_eq!(bits(&values[outs.clone()]), bits(&want), "{case}");
             assert_eq!(bits(&untracked[outs]), bits(&want), "{case}");
             assert_eq!(dx[pixels], want_dx[..], "{case}");
+        }
+    }
+    Ok(())
+}
+
+/// Narrow maps, wide ones and those in between take different loops in f32; f64 has one that is plain.
+#[test]
+fn depthwise_convolutions_of_every_width_agree_with_f64() -> Result<()> {
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    for width in (3..80).chain([129, 512]) {
+        let (height, padding) = (rng.random_range(3..9), rng.random_range(0..4));
+        let (batch, channels) = (rng.random_range(1..3), rng.random_range(2..19));
+        let config = Conv2dConfig {
+            padding,
+            groups: channels,
+            ..Conv2dConfig::default()
+        };
+        let random = |shape: &[usize]| Tensor::randn(0f32, 1., shape, &Device::Cpu);
+        let x = random(&[batch, channels, height, width])?;
+        let (weight, bias) = (random(&[channels, 1, 3, 3])?, random(&[channels])?);
+        let dy = random(conv2d(&x, &weight, None, config)?.dims())?;
+        let results = |dtype: DType| -> Result<Vec<Vec<f64>>> {
+            let x = Var::from_tensor(&x.to_dtype(dtype)?)?;
+            let weight = Var::from_tensor(&weight.to_dtype(dtype)?)?;
+            let y = conv2d(&x, &weight, Some(&bias.to_dtype(dtype)?), config)?;
+            let gradients = (&y * &dy.to_dtype(dtype)?)?.sum_all()?.backward()?;
+            let tensors = [Some(&y), gradients.get(&x), gradients.get(&weight)];
+            let values = |t: Option<&Tensor>| {
+                let t = t.expect("x and weight have gradients");
+                t.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()
+            };
+            tensors.into_iter().map(values).collect()
+        };
+        let (singles, doubles) = (results(DType::F32)?, results(DType::F64)?);
+        for (pass, (a, b)) in singles.iter().zip(&doubles).enumerate() {
+            let largest = b.iter().fold(1f64, |m, v| m.max(v.abs()));
+            let worst = a.iter().zip(b).fold(0f64, |m, (a, b)| m.max((a - b).abs()));
+            assert!(
+                worst < 1e-5 * largest,
+                "{height} x {width}, padding {padding}, {channels} channels, pass {pass}: off by {worst}"
+            );
         }
     }
     Ok(())

@@ -250,6 +250,11 @@ fn the_number_of_threads_changes_no_bit() -> Result<()> {
             Box::new(move |v| k::conv2d(&v[0], &v[1], None, depthwise)),
         ),
         (
+            "conv2d, depthwise, wide",
+            vec![values(1, &[3, 16, 5, 43]), values(3, &[16, 1, 3, 3])],
+            Box::new(move |v| k::conv2d(&v[0], &v[1], None, depthwise)),
+        ),
+        (
             "conv_transpose2d",
             vec![maps.clone(), values(3, &[16, 12, 2, 2]), values(4, &[12])],
             Box::new(move |v| k::conv_transpose2d(&v[0], &v[1], Some(&v[2]), up)),

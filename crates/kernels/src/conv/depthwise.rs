@@ -6,7 +6,7 @@
 
 use super::geometry::Geometry;
 use super::im2col::gather;
-use super::lanes;
+use super::{lanes, wide};
 use crate::cpu::Real;
 use crate::scratch;
 use rayon::prelude::*;
@@ -162,6 +162,13 @@ pub(crate) fn forward<T: Real>(
         lanes::forward(g, x, weight, bias.and_then(T::f32s), out);
         return;
     }
+    if wide::fits(g)
+        && let (Some(x), Some(weight)) = (T::f32s(x), T::f32s(weight))
+        && let Some(out) = T::f32s_mut(out)
+    {
+        wide::forward(g, x, weight, bias.and_then(T::f32s), out);
+        return;
+    }
     let p = Phases::new(g);
     let (multiplier, pixels, taps) = (g.out_per_group(), g.out_pixels(), g.taps());
     out.par_chunks_mut(multiplier * pixels)
@@ -225,6 +232,13 @@ pub(crate) fn input_gradient<T: Real>(g: &Geometry, weight: &[T], grad: &[T], ou
     }
     let (multiplier, pixels, taps) = (g.out_per_group(), g.out_pixels(), g.taps());
     let adjoint = g.adjoint();
+    if let Some(adjoint) = adjoint.as_ref().filter(|adjoint| wide::fits(adjoint))
+        && let (Some(weight), Some(grad)) = (T::f32s(weight), T::f32s(grad))
+        && let Some(out) = T::f32s_mut(out)
+    {
+        wide::input_gradient(adjoint, weight, grad, out);
+        return;
+    }
     let p = Phases::new(adjoint.as_ref().unwrap_or(g));
     out.par_chunks_mut(g.in_pixels())
         .zip(grad.par_chunks(multiplier * pixels))
@@ -278,6 +292,13 @@ pub(crate) fn weight_gradient<T: Real>(g: &Geometry, x: &[T], grad: &[T], out: &
         && let Some(out) = T::f32s_mut(out)
     {
         lanes::weight_gradient(g, x, grad, out);
+        return;
+    }
+    if wide::fits(g)
+        && let (Some(x), Some(grad)) = (T::f32s(x), T::f32s(grad))
+        && let Some(out) = T::f32s_mut(out)
+    {
+        wide::weight_gradient(g, x, grad, out);
         return;
     }
     let p = Phases::new(g);

@@ -2,7 +2,8 @@
 //!
 //! [`dense`] unfolds tiles of columns and multiplies matrices, unless [`winograd`] (3 x 3 at stride 1), [`direct`]
 //! (windows read where they lie) or, for the gradient of few weights, [`dots`] is faster. Where a group has a single
-//! input channel, [`depthwise`] loops directly over wide maps and [`lanes`] over narrow ones, sixteen channels side by side. All write all three passes by hand: output, input gradient and
+//! input channel, [`depthwise`] loops directly over wide maps ([`wide`] where they are 3 x 3 at stride 1) and [`lanes`] over narrow ones,
+//! sixteen channels side by side. All write all three passes by hand: output, input gradient and
 //! weight gradient.
 
 pub(crate) mod dense;
@@ -14,6 +15,7 @@ pub(crate) mod im2col;
 mod lanes;
 mod phases;
 pub(crate) mod turn;
+mod wide;
 pub(crate) mod winograd;
 
 use crate::cpu::{self, Real};
