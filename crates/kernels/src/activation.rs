@@ -265,7 +265,8 @@ impl CustomOp2 for PRelu {
                     let a = a[plane % self.channels];
                     crate::simd::run(#[inline(always)] || {
                         for (o, &x) in out.iter_mut().zip(x) {
-                            *o = if x <= T::ZERO { a * x } else { x };
+                            let scaled = a * x;
+                            *o = if x <= T::ZERO { scaled } else { x };
                         }
                     });
                 });
@@ -297,10 +298,12 @@ impl CustomOp2 for PRelu {
                     let a = a[plane % self.channels];
                     crate::simd::run(#[inline(always)] || {
                         for ((d, &x), &dy) in dx.iter_mut().zip(x).zip(dy) {
-                            *d = if x <= T::ZERO { a * dy } else { dy };
+                            let scaled = a * dy;
+                            *d = if x <= T::ZERO { scaled } else { dy };
                         }
-                        crate::reduce::lanes(x.len().min(dy.len()), |i| {
-                            if x[i] <= T::ZERO { x[i] * dy[i] } else { T::ZERO }
+                        crate::reduce::pairs(x, dy, #[inline(always)] |x, dy| {
+                            let scaled = x * dy;
+                            if x <= T::ZERO { scaled } else { T::ZERO }
                         })
                     })
                 })

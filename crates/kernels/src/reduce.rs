@@ -58,6 +58,29 @@ pub(crate) fn elements<T: Real>(x: &[T], f: impl Fn(T) -> T) -> T {
     fold(acc)
 }
 
+/// [`lanes`] of the elements of two slices at equal places, as far as both go.
+#[inline(always)]
+pub(crate) fn pairs<T: Real>(x: &[T], y: &[T], f: impl Fn(T, T) -> T) -> T {
+    let n = x.len().min(y.len());
+    let mut acc = [T::ZERO; LANES];
+    let ((xs, x), (ys, y)) = (x[..n].as_chunks::<LANES>(), y[..n].as_chunks::<LANES>());
+    for (x, y) in xs.iter().zip(ys) {
+        for l in 0..LANES {
+            acc[l] += f(x[l], y[l]);
+        }
+    }
+    if !x.is_empty() {
+        let mut last = [T::ZERO; LANES];
+        for ((value, &x), &y) in last.iter_mut().zip(x).zip(y) {
+            *value = f(x, y);
+        }
+        for l in 0..LANES {
+            acc[l] += last[l];
+        }
+    }
+    fold(acc)
+}
+
 /// The sum of a slice.
 #[inline(always)]
 pub(crate) fn sum<T: Real>(x: &[T]) -> T {
@@ -97,9 +120,12 @@ pub(crate) fn largest<T: Real>(x: &[T]) -> T {
 /// The sum of products of two slices of equal length.
 #[inline(always)]
 pub(crate) fn dot<T: Real>(x: &[T], y: &[T]) -> T {
-    let n = x.len().min(y.len());
-    let (x, y) = (&x[..n], &y[..n]);
-    lanes(n, |i| x[i] * y[i])
+    pairs(
+        x,
+        y,
+        #[inline(always)]
+        |x, y| x * y,
+    )
 }
 
 /// The sum of squared distances from `center`.
@@ -115,9 +141,12 @@ pub(crate) fn squares<T: Real>(x: &[T], center: T) -> T {
 /// The squared Euclidean distance of two slices of equal length.
 #[inline(always)]
 pub(crate) fn distance<T: Real>(x: &[T], y: &[T]) -> T {
-    let n = x.len().min(y.len());
-    let (x, y) = (&x[..n], &y[..n]);
-    lanes(n, |i| (x[i] - y[i]) * (x[i] - y[i]))
+    pairs(
+        x,
+        y,
+        #[inline(always)]
+        |x, y| (x - y) * (x - y),
+    )
 }
 
 /// Sums of every channel of maps (images, channels, pixels): over the images, in order, of the

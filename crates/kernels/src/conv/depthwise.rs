@@ -6,7 +6,7 @@
 
 use super::geometry::Geometry;
 use super::im2col::gather;
-use super::{lanes, wide};
+use super::{global, lanes, wide};
 use crate::cpu::Real;
 use crate::scratch;
 use rayon::prelude::*;
@@ -135,24 +135,8 @@ pub(crate) fn forward<T: Real>(
     bias: Option<&[T]>,
     out: &mut [T],
 ) {
-    if is_global(g) {
-        out.par_chunks_mut(g.in_channels)
-            .zip(x.par_chunks(g.in_channels * g.in_pixels()))
-            .for_each(|(out, planes)| {
-                crate::simd::run(
-                    #[inline(always)]
-                    || {
-                        let kernels = weight.chunks_exact(g.in_pixels());
-                        let planes = planes.chunks_exact(g.in_pixels());
-                        for (c, ((out, plane), kernel)) in
-                            out.iter_mut().zip(planes).zip(kernels).enumerate()
-                        {
-                            *out =
-                                crate::reduce::dot(plane, kernel) + bias.map_or(T::ZERO, |b| b[c]);
-                        }
-                    },
-                );
-            });
+    if global::fits(g) {
+        global::forward(g, x, weight, bias, out);
         return;
     }
     if lanes::fits(g)
@@ -193,34 +177,10 @@ pub(crate) fn forward<T: Real>(
         });
 }
 
-/// Whether the one window of each plane is the plane itself, as in a global depthwise convolution.
-fn is_global(g: &Geometry) -> bool {
-    g.out_pixels() == 1
-        && g.padding == (0, 0)
-        && g.dilation == 1
-        && g.kernel == (g.height, g.width)
-        && g.out_per_group() == 1
-}
-
 /// Gradient of the input from the gradient of the output.
 pub(crate) fn input_gradient<T: Real>(g: &Geometry, weight: &[T], grad: &[T], out: &mut [T]) {
-    if is_global(g) {
-        out.par_chunks_mut(g.in_channels * g.in_pixels())
-            .zip(grad.par_chunks(g.in_channels))
-            .for_each(|(out, grads)| {
-                crate::simd::run(
-                    #[inline(always)]
-                    || {
-                        let kernels = weight.chunks_exact(g.in_pixels());
-                        let planes = out.chunks_exact_mut(g.in_pixels());
-                        for ((plane, kernel), &grad) in planes.zip(kernels).zip(grads) {
-                            for (d, &w) in plane.iter_mut().zip(kernel) {
-                                *d = w * grad;
-                            }
-                        }
-                    },
-                );
-            });
+    if global::fits(g) {
+        global::input_gradient(g, weight, grad, out);
         return;
     }
     if lanes::fits(g)

@@ -11,6 +11,7 @@ pub(crate) mod depthwise;
 pub(crate) mod direct;
 mod dots;
 pub(crate) mod geometry;
+mod global;
 pub(crate) mod im2col;
 mod lanes;
 mod phases;
