@@ -222,7 +222,8 @@ impl fmt::Display for Error {
             } => {
                 write!(
                     f,
-                    "the checkpoint's {what} is {found}, this run's is {expected}"
+                    "the checkpoint's {what} is {found}, this run's is {expected}: a run goes on only with the settings it began with, \
+                     and with a program that has no new ones; else begin in another folder"
                 )?;
             }
             ErrorKind::RunExists { step } => {

@@ -21,6 +21,15 @@ const NEEDS: &str = "needs a Python with: pip install numpy pillow onnxruntime \
 
 /// Renders, runs `fixtures/synth/realism.py`, prints three figures with their aims.
 pub fn run(out: &Path, as_json: bool) -> Result<()> {
+    // Before anything is fetched or rendered.
+    let packages = Command::new(bench::interpreter(None))
+        .args(["-c", "import numpy, PIL, onnxruntime, cv2"])
+        .output()
+        .context(NEEDS)?;
+    if !packages.status.success() {
+        let errors = String::from_utf8_lossy(&packages.stderr).into_owned();
+        bail!("{}; {NEEDS}", errors.lines().last().unwrap_or("no message"));
+    }
     let models = fetch("face-models").context(NEEDS)?;
     let faces = out.join("faces");
     for (name, text) in [("near", NEAR), ("people", PEOPLE)] {
