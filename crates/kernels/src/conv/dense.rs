@@ -5,7 +5,7 @@
 
 use super::direct::Prepared;
 use super::geometry::Geometry;
-use super::im2col::{fold, unfold};
+use super::im2col::{fold, with_columns};
 use super::{direct, dots, winograd};
 use crate::cpu::{Real, part};
 use crate::gemm::{Mat, MatMut, Shared, Threads, product, product_of, transpose};
@@ -184,36 +184,16 @@ fn multiply<'o, T: Real>(
         product_of(g.out_per_group(), target(0), w, cols, false, Threads::One);
         return;
     }
-    // A row stride that is not a power of two keeps the rows in different cache sets.
-    let stride = width.next_multiple_of(16) + 16;
-    scratch::with(plan.chunk * taps * stride, |cols: &mut [T]| {
-        for c0 in (0..g.in_per_group()).step_by(plan.chunk) {
-            let c1 = (c0 + plan.chunk).min(g.in_per_group());
-            let depth = (c1 - c0) * taps;
-            crate::simd::run(
-                #[inline(always)]
-                || {
-                    unfold(
-                        g,
-                        x,
-                        channel0 + c0..channel0 + c1,
-                        columns.clone(),
-                        cols,
-                        stride,
-                    );
-                },
-            );
-            let w = Mat::new(&weight[c0 * taps..], rows, depth, g.depth(), 1);
-            product_of(
-                g.out_per_group(),
-                target(c0),
-                w,
-                Mat::rows(cols, depth, width, stride),
-                c0 > 0,
-                Threads::One,
-            );
-        }
-    });
+    for c0 in (0..g.in_per_group()).step_by(plan.chunk) {
+        let c1 = (c0 + plan.chunk).min(g.in_per_group());
+        let w = Mat::new(&weight[c0 * taps..], rows, (c1 - c0) * taps, g.depth(), 1);
+        let channels = channel0 + c0..channel0 + c1;
+        with_columns(g, x, channels, columns.clone(), |cols, stride| {
+            let cols = Mat::rows(cols, (c1 - c0) * taps, width, stride);
+            let out = target(c0);
+            product_of(g.out_per_group(), out, w, cols, c0 > 0, Threads::One);
+        });
+    }
 }
 
 /// Writes the weights of the adjoint convolution: (C, O / groups, kh, kw), kernels flipped.
@@ -411,12 +391,7 @@ fn add_product<T: Real>(
         product(target, cols, dy, accumulate, Threads::One);
         return;
     }
-    let stride = width.next_multiple_of(16) + 16;
-    scratch::with(depth * stride, |cols: &mut [T]| {
-        crate::simd::run(
-            #[inline(always)]
-            || unfold(g, x, channels.clone(), columns.clone(), cols, stride),
-        );
+    with_columns(g, x, channels, columns, |cols, stride| {
         let cols = Mat::rows(cols, depth, width, stride);
         product(target, cols, dy, accumulate, Threads::One);
     });

@@ -8,7 +8,7 @@
 //! f32. Sums run in eight fixed parts at most, in an order that no number of threads changes.
 
 use super::geometry::Geometry;
-use super::im2col::unfold;
+use super::im2col::with_columns;
 use crate::cpu::part;
 use crate::panel::{Dots, Run, SUM};
 use crate::scratch;
@@ -130,15 +130,9 @@ fn add(g: &Geometry, units: &Units, unit: usize, x: &[f32], grad: &[f32], sums: 
     let runs: Vec<Run> = images.clone().map(run).collect();
     let first = images.start * pixels + from;
     let columns = first..first + len * images.len();
-    // A row stride that is not a power of two keeps the rows in different cache sets.
-    let stride = columns.len().next_multiple_of(16) + 16;
-    scratch::with(cols * stride, |unfolded: &mut [f32]| {
-        for (group, sums) in sums.chunks_exact_mut(rows * cols * SUM).enumerate() {
-            let channels = group * g.in_per_group()..(group + 1) * g.in_per_group();
-            crate::simd::run(
-                #[inline(always)]
-                || unfold(g, x, channels.clone(), columns.clone(), unfolded, stride),
-            );
+    for (group, sums) in sums.chunks_exact_mut(rows * cols * SUM).enumerate() {
+        let channels = group * g.in_per_group()..(group + 1) * g.in_per_group();
+        with_columns(g, x, channels, columns.clone(), |unfolded, stride| {
             crate::simd::with(Dots {
                 a: &grad[group * rows * pixels..],
                 a_row: pixels,
@@ -149,6 +143,6 @@ fn add(g: &Geometry, units: &Units, unit: usize, x: &[f32], grad: &[f32], sums: 
                 runs: &runs,
                 sums,
             });
-        }
-    });
+        });
+    }
 }

@@ -4,7 +4,13 @@
 //! so that a tile of columns may span several small images.
 
 use super::geometry::Geometry;
+use crate::cpu::Real;
+use crate::scratch;
 use std::ops::Range;
+
+/// Elements by which rows of columns are longer than needed: a row stride that is not a power of two
+/// keeps the rows in different cache sets, and copies of whole blocks may write past the end.
+const SLACK: usize = 16;
 
 /// Output positions `lo..hi` along the width whose input column for kernel column `j` is not padding.
 fn valid(g: &Geometry, j: usize) -> (usize, usize) {
@@ -46,10 +52,40 @@ fn runs(g: &Geometry, columns: &Range<usize>) -> Vec<Run> {
     out
 }
 
+/// Lends `f` the unfolded columns `columns` of `channels`, a row for each channel and tap, and the length of
+/// its rows. `x` is the whole input batch.
+pub(crate) fn with_columns<T: Real, R>(
+    g: &Geometry,
+    x: &[T],
+    channels: Range<usize>,
+    columns: Range<usize>,
+    f: impl FnOnce(&[T], usize) -> R,
+) -> R {
+    let (depth, width) = (channels.len() * g.taps(), columns.len());
+    let stride = width.next_multiple_of(16) + SLACK;
+    let spare = split_len(g, width);
+    scratch::with(depth * stride + spare, |buffer: &mut [T]| {
+        let (cols, spare) = buffer.split_at_mut(depth * stride);
+        crate::simd::run(
+            #[inline(always)]
+            || {
+                let (channels, columns) = (channels.clone(), columns.clone());
+                if g.stride == 1 && g.out_width == g.width {
+                    unfold_same(g, x, channels, columns, cols, stride);
+                } else if spare.is_empty() {
+                    unfold(g, x, channels, columns, cols, stride);
+                } else {
+                    unfold_split(g, x, channels, columns, cols, stride, spare);
+                }
+            },
+        );
+        f(cols, stride)
+    })
+}
+
 /// Writes the rows of `channels` for the columns `columns` into `out`, whose rows are `stride` long.
-/// `x` is the whole input batch.
 #[inline(always)]
-pub(crate) fn unfold<T: Copy + Default>(
+fn unfold<T: Copy + Default>(
     g: &Geometry,
     x: &[T],
     channels: Range<usize>,
@@ -57,10 +93,6 @@ pub(crate) fn unfold<T: Copy + Default>(
     out: &mut [T],
     stride: usize,
 ) {
-    if g.stride == 1 && g.out_width == g.width {
-        unfold_same(g, x, channels, columns, out, stride);
-        return;
-    }
     let runs = runs(g, &columns);
     let spans: Vec<_> = (0..g.kernel.1).map(|j| valid(g, j)).collect();
     for (c, channel) in channels.enumerate() {
@@ -157,6 +189,94 @@ fn unfold_same<T: Copy + Default>(
     }
 }
 
+/// Length of one phase of a row in [`unfold_split`]: what the taps see of it, and room for whole blocks.
+fn phase_len(g: &Geometry) -> usize {
+    g.out_width + (g.kernel.1 - 1) * g.dilation / g.stride + SLACK
+}
+
+/// Elements that [`unfold_split`] works in for `width` columns; zero where it has nothing to gain.
+fn split_len(g: &Geometry, width: usize) -> usize {
+    if g.stride == 1 || g.kernel.1 <= g.stride {
+        return 0;
+    }
+    // Columns that start and end within a row touch two rows more than they fill.
+    let rows = (width / g.out_width + 2).min(g.out_height);
+    let rows = (rows - 1) * g.stride + (g.kernel.0 - 1) * g.dilation + 1;
+    rows * g.stride * phase_len(g)
+}
+
+/// [`unfold`] for strides above one: rows are split by column mod stride once, with their padding, so that
+/// every tap copies what lies side by side. `split` has [`split_len`] elements.
+#[inline(always)]
+fn unfold_split<T: Copy + Default>(
+    g: &Geometry,
+    x: &[T],
+    channels: Range<usize>,
+    columns: Range<usize>,
+    out: &mut [T],
+    stride: usize,
+    split: &mut [T],
+) {
+    let (pixels, len) = (g.out_pixels(), phase_len(g));
+    let row_len = g.stride * len;
+    for (c, channel) in channels.enumerate() {
+        let mut q = columns.start;
+        while q < columns.end {
+            let (image, p) = (q / pixels, q % pixels);
+            let end = pixels.min(p + columns.end - q);
+            let (first, last) = (p / g.out_width, (end - 1) / g.out_width);
+            let plane = (image * g.in_channels + channel) * g.in_pixels();
+            let plane = &x[plane..plane + g.in_pixels()];
+            let seen = (last - first) * g.stride + (g.kernel.0 - 1) * g.dilation + 1;
+            for (row, y) in split
+                .chunks_exact_mut(row_len)
+                .zip(first * g.stride..)
+                .take(seen)
+            {
+                if y < g.padding.0 || y - g.padding.0 >= g.height {
+                    row.fill(T::default());
+                    continue;
+                }
+                let src = &plane[(y - g.padding.0) * g.width..][..g.width];
+                for (phase, dst) in row.chunks_exact_mut(len).enumerate() {
+                    // The first place of this phase that lies within the image.
+                    let before = g.padding.1.saturating_sub(phase).div_ceil(g.stride);
+                    let (zeros, dst) = dst.split_at_mut(before);
+                    zeros.fill(T::default());
+                    let from = before * g.stride + phase - g.padding.1;
+                    let values = g
+                        .width
+                        .saturating_sub(from)
+                        .div_ceil(g.stride)
+                        .min(dst.len());
+                    dst[values..].fill(T::default());
+                    if values > 0 {
+                        gather(&mut dst[..values], &src[from..], g.stride);
+                    }
+                }
+            }
+            for tap in 0..g.taps() {
+                let (down, right) = (tap / g.kernel.1 * g.dilation, tap % g.kernel.1 * g.dilation);
+                let line = &mut out[(c * g.taps() + tap) * stride..][..stride];
+                let (phase, right) = (right % g.stride, right / g.stride);
+                let mut at = q - columns.start;
+                for row in first..=last {
+                    let col = if row == first { p % g.out_width } else { 0 };
+                    let n = g.out_width.min(end - row * g.out_width) - col;
+                    let y = (row - first) * g.stride + down;
+                    let src = &split[y * row_len + phase * len + right + col..];
+                    // Whole blocks: what is written past the end is written over, or slack.
+                    for i in (0..n).step_by(SLACK) {
+                        line[at + i..][..SLACK].copy_from_slice(&src[i..][..SLACK]);
+                    }
+                    at += n;
+                }
+            }
+            q += end - p;
+        }
+    }
+}
+
 /// `dst[i] = src[i * stride]`.
 #[inline(always)]
 pub(crate) fn gather<T: Copy>(dst: &mut [T], src: &[T], stride: usize) {
@@ -219,6 +339,63 @@ pub(crate) fn fold<T: Copy + std::ops::AddAssign>(
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Conv2dConfig;
+
+    /// Every way of unfolding against the definition, one element at a time, with columns that start and
+    /// end anywhere, also in different images.
+    #[test]
+    fn columns_hold_what_each_tap_sees() {
+        for (stride, dilation, padding, kernel, size) in [
+            (1, 1, 1, (3, 3), (5, 7)),
+            (1, 2, 0, (3, 2), (9, 20)),
+            (2, 1, 2, (5, 5), (28, 28)),
+            (2, 1, 1, (3, 3), (7, 9)),
+            (2, 2, 3, (3, 4), (11, 37)),
+            (2, 1, 0, (1, 2), (6, 6)),
+            (3, 1, 4, (2, 5), (8, 10)),
+            (3, 2, 0, (4, 4), (13, 80)),
+            (2, 1, 9, (3, 3), (1, 1)),
+        ] {
+            let cfg = Conv2dConfig {
+                stride,
+                dilation,
+                padding,
+                groups: 1,
+            };
+            let x = [3, 2, size.0, size.1];
+            let g = Geometry::new(&x, &[1, 2, kernel.0, kernel.1], &cfg).expect("a geometry");
+            let x: Vec<f32> = (1..=x.iter().product()).map(|v: usize| v as f32).collect();
+            let (pixels, all) = (g.out_pixels(), g.batch * g.out_pixels());
+            let seen = |channel: usize, tap: usize, q: usize| {
+                let (image, p) = (q / pixels, q % pixels);
+                let y = p / g.out_width * stride + tap / kernel.1 * dilation;
+                let x0 = p % g.out_width * stride + tap % kernel.1 * dilation;
+                let inside = (padding..padding + g.height).contains(&y)
+                    && (padding..padding + g.width).contains(&x0);
+                let at = (image * 2 + channel) * g.in_pixels() + y * g.width + x0;
+                if inside {
+                    x[at - padding * (g.width + 1)]
+                } else {
+                    0.
+                }
+            };
+            for columns in [0..all, 0..pixels, pixels - 1..all, all / 3..all / 3 + 1] {
+                with_columns(&g, &x, 0..2, columns.clone(), |rows, len| {
+                    for (row, line) in rows.chunks_exact(len).enumerate() {
+                        for (q, v) in columns.clone().zip(line) {
+                            let expected = seen(row / g.taps(), row % g.taps(), q);
+                            assert_eq!(*v, expected, "{cfg:?}, {size:?}, row {row}, column {q}");
+                        }
+                    }
+                });
             }
         }
     }
