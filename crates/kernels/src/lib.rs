@@ -15,20 +15,22 @@
 //! # What is where, and why
 //!
 //! Operations per byte are those in f32 against memory beyond the caches, to an order of magnitude (C
-//! channels, kernels of k x k). The last column is what two cores reached of the 430 GFLOP/s that `bench` finds they reach at
+//! channels, kernels of k x k). The last column is what two cores reached of the 230 GFLOP/s that `bench` finds they reach at
 //! most: forward, input gradient, weight gradient, over the convolutions of the networks (`cargo xtask bench
-//! kernels --peers --repeats 3`, 2026-11-22). Gradients are through candle's backward pass, whose zeros and
+//! kernels --peers --repeats 3`, 2026-11-23). Gradients are through candle's backward pass, whose zeros and
 //! additions are in them; 3 x 3 kernels count nine multiplications a pixel, of which minimal filtering does a
 //! quarter, and so may exceed the peak.
 //!
 //! | pass | how | operations per byte | why so | share of peak |
 //! |---|---|---|---|---|
-//! | 3 x 3, stride 1, 16 channels and more | minimal filtering over tiles of 4 x 4 pixels | C / 3 to C | a quarter of the multiplications; a block of tiles goes through all three stages within the second-level cache | 0.5 to 1.5, 0.3 to 1.1, 0.3 to 1.2; 512 channels at 7 x 7 pixels 0.6, 0.6, 0.6 |
-//! | other full kernels | windows of channels-last images times weights, in place | C k^2 / 4 | no copy for every tap: a kernel row's values lie side by side; the input gradient is one such product for each phase of the stride | 0.55 to 0.7, 0.3 to 0.6, 0.45 to 0.55 |
-//! | stems (1 or 3 channels), grouped kernels, few weights | tiles of unfolded columns times weights, neither packed; weights' gradients as products of rows of pixels | C k^2 / 4 | packing pays when values are used hundreds of times | stems 0.2 to 0.4, 0.1 to 0.15, 0.1 to 0.2; groups of two 0.09, 0.04, 0.06 |
-//! | 1 x 1 | the image itself as the matrix; not packed up to 8192 weights | C / 4 | no unfolding | 0.4 to 0.65, 0.1 to 0.4, 0.2 to 0.4 |
+//! | 3 x 3, stride 1, 8 channels and more | minimal filtering over tiles of 4 x 4 pixels | C / 3 to C | a quarter of the multiplications; a block of tiles goes through all three stages within the second-level cache | from 64 channels on 1.0 to 2.6, 1.0 to 2.3, 0.65 to 2.4; 8 to 48 channels 0.5 to 1.8, 0.4 to 1.5, 0.4 to 1.6 |
+//! | other full kernels | windows of channels-last images times weights, in place | C k^2 / 4 | no copy for every tap: a kernel row's values lie side by side; the input gradient is one such product for each phase of the stride | 0.65 to 0.8, 0.45 to 0.8, 0.5 to 0.7 |
+//! | stems (1 or 3 channels), grouped kernels, few weights | tiles of unfolded columns times weights, neither packed, rows split by phase first where the stride is above 1; weights' gradients as products of rows of pixels | C k^2 / 4 | packing pays when values are used hundreds of times | stems 0.4 to 0.6, 0.15 to 0.4, 0.45; groups of two 0.15, 0.1, 0.15 |
+//! | 1 x 1 | the image itself as the matrix; not packed up to 8192 weights | C / 4 | no unfolding | 0.6 to 0.9, 0.2 to 0.7, 0.4 to 0.75 |
 //! | depthwise, up to 32 pixels wide | sixteen channels as lanes | k^2 / 4 | short rows fill no vectors | memory-bound |
-//! | depthwise, wider | direct loops over padded, phase-split rows | k^2 / 4 | each plane is read once and written once | memory-bound, 0.08, 0.03, 0.05 |
+//! | depthwise 3 x 3, wider, stride 1 | strips of pixels down the map, sums in registers | k^2 / 4 | nine multiplications take three loads | memory-bound, 0.2, 0.1, 0.15 |
+//! | depthwise, over the whole map | products of vectors | 1 / 4 | one output pixel: kernel and map are rows of the same length | memory-bound, 0.1, 0.04, 0.03 |
+//! | depthwise, other | direct loops over padded, phase-split rows | k^2 / 4 | each plane is read once and written once | memory-bound, 0.04, 0.02, 0.03 |
 //! | linear layers of up to 16 rows | products of rows as they lie | rows / 2 | each weight is read once, which is what a single image waits for | memory-bound |
 //! | layers of an [`inference::Program`] | as windows in place, weights packed beforehand; threads stay together for the whole image | C k^2 / 4 | maps stay in the cache; a layer takes less time than waking a thread | 0.7 to 1.0 of one core |
 //! | batch norm with activation | one task a channel: sums, then values | 1 | memory-bound: the second pass finds the channel in the cache | |

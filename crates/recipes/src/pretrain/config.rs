@@ -307,7 +307,7 @@ pub struct PretrainTrain {
     pub trust: f64,
     /// Momentum of SGD.
     pub momentum: f64,
-    /// Weight decay: with SGD of all parameters, with AdamW of all but biases and the parameters of norms.
+    /// Weight decay: of all parameters, but that vision transformers spare biases and the parameters of norms.
     pub weight_decay: f64,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,

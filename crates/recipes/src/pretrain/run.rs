@@ -287,8 +287,9 @@ fn fit_config(config: &PretrainConfig, per_epoch: u64, out: &Path) -> FitConfig 
         },
         optimizer,
         groups: GroupRules {
-            // SwAV's published training decays everything, as layer-wise adaptation does; transformers spare biases and norms.
-            decay_vectors: train.optimizer == OptimizerKind::Sgd,
+            // SwAV's published training decays everything, as layer-wise adaptation does; the masked auto-encoder's spares
+            // biases and norms.
+            decay_vectors: !config.model.trunk.is_transformer(),
             // Frozen prototypes have no gradient at first.
             allow_unused: config.method.name == MethodName::Swav && config.method.freeze_steps > 0,
             ..GroupRules::default()
