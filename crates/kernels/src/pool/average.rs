@@ -300,11 +300,6 @@ pub fn adaptive_avg_pool2d(x: &Tensor, size: (usize, usize)) -> Result<Tensor> {
     apply(x, OP, Axis::cells(h, size.0), Axis::cells(w, size.1))
 }
 
-/// Planes of `pixels` each that are worth a task of their own.
-fn planes_a_task(pixels: usize) -> usize {
-    (1usize << 14).div_ceil(pixels)
-}
-
 struct GlobalAverage;
 
 impl CustomOp1 for GlobalAverage {
@@ -318,18 +313,8 @@ impl CustomOp1 for GlobalAverage {
         for_float!(x.dtype(), self.name(), T => {
             let x = cpu::operand::<T>(self.name(), x, l)?;
             let scale = T::from_f64(1.0 / (h * w) as f64);
-            let (pixels, planes) = (h * w, planes_a_task(h * w));
-            let mut out = cpu::unwritten(b * c);
-            out.par_chunks_mut(planes).zip(x.par_chunks(planes * pixels)).for_each(|(out, x)| {
-                crate::simd::run(
-                    #[inline(always)]
-                    || {
-                        for (out, plane) in out.iter_mut().zip(x.chunks_exact(pixels)) {
-                            *out = crate::reduce::sum(plane) * scale;
-                        }
-                    },
-                );
-            });
+            let out: Vec<T> =
+                x.par_chunks(h * w).map(|plane| crate::reduce::sum(plane) * scale).collect();
             Ok((T::to_cpu_storage_owned(out), Shape::from((b, c))))
         })
     }
@@ -342,17 +327,7 @@ impl CustomOp1 for GlobalAverage {
             let dy = view.slice::<T>(self.name())?;
             let scale = T::from_f64(1.0 / (h * w) as f64);
             let mut dx = cpu::unwritten(x.elem_count());
-            let (pixels, planes) = (h * w, planes_a_task(h * w));
-            dx.par_chunks_mut(planes * pixels).zip(dy.par_chunks(planes)).for_each(|(dx, dy)| {
-                crate::simd::run(
-                    #[inline(always)]
-                    || {
-                        for (plane, &dy) in dx.chunks_exact_mut(pixels).zip(dy) {
-                            plane.fill(dy * scale);
-                        }
-                    },
-                );
-            });
+            dx.par_chunks_mut(h * w).zip(dy).for_each(|(plane, &dy)| plane.fill(dy * scale));
             Ok(Some(cpu::tensor(dx, x.shape())?))
         })
     }
