@@ -23,9 +23,9 @@
 //!
 //! | pass | how | operations per byte | why so | share of peak |
 //! |---|---|---|---|---|
-//! | 3 x 3, stride 1, 8 channels and more | minimal filtering over tiles of 4 x 4 pixels | C / 3 to C | a quarter of the multiplications; a block of tiles goes through all three stages within the second-level cache | from 64 channels on 1.0 to 2.6, 1.0 to 2.3, 0.65 to 2.4; 8 to 48 channels 0.5 to 1.8, 0.4 to 1.5, 0.4 to 1.6 |
+//! | 3 x 3, stride 1, 16 channels and more | minimal filtering over tiles of 4 x 4 pixels | C / 3 to C | a quarter of the multiplications; a block of tiles goes through all three stages within the second-level cache | from 64 channels on 1.0 to 2.3, 1.0 to 2.1, 0.65 to 2.0; 16 to 48 channels 0.65 to 1.8, 0.5 to 1.45, 0.65 to 1.6 |
 //! | other full kernels | windows of channels-last images times weights, in place | C k^2 / 4 | no copy for every tap: a kernel row's values lie side by side; the input gradient is one such product for each phase of the stride | 0.65 to 0.8, 0.45 to 0.8, 0.5 to 0.7 |
-//! | stems (1 or 3 channels), grouped kernels, few weights | tiles of unfolded columns times weights, neither packed, rows split by phase first where the stride is above 1; weights' gradients as products of rows of pixels | C k^2 / 4 | packing pays when values are used hundreds of times | stems 0.4 to 0.6, 0.15 to 0.4, 0.45; groups of two 0.15, 0.1, 0.15 |
+//! | stems (1 or 3 channels), grouped kernels, few weights | tiles of unfolded columns times weights, neither packed, rows split by phase first where the stride is above 1; weights' gradients as products of rows of pixels | C k^2 / 4 | packing pays when values are used hundreds of times | stems 0.4 to 0.6, 0.15 to 0.4, 0.45; 8 and 12 channels 0.5 to 0.6, 0.4, 0.4 to 0.6; groups of two 0.15, 0.1, 0.15 |
 //! | 1 x 1 | the image itself as the matrix; not packed up to 8192 weights | C / 4 | no unfolding | 0.6 to 0.9, 0.2 to 0.7, 0.4 to 0.75 |
 //! | depthwise, up to 32 pixels wide | sixteen channels as lanes | k^2 / 4 | short rows fill no vectors | memory-bound |
 //! | depthwise 3 x 3, wider, stride 1 | strips of pixels down the map, sums in registers | k^2 / 4 | nine multiplications take three loads | memory-bound, 0.2, 0.1, 0.15 |

@@ -4,13 +4,14 @@
 //! so that a tile of columns may span several small images.
 
 use super::geometry::Geometry;
+use super::split::{LANES, Split};
 use crate::cpu::Real;
 use crate::scratch;
 use std::ops::Range;
 
 /// Elements by which rows of columns are longer than needed: a row stride that is not a power of two
 /// keeps the rows in different cache sets, and copies of whole blocks may write past the end.
-const SLACK: usize = 16;
+const SLACK: usize = LANES;
 
 /// Output positions `lo..hi` along the width whose input column for kernel column `j` is not padding.
 fn valid(g: &Geometry, j: usize) -> (usize, usize) {
@@ -63,24 +64,35 @@ pub(crate) fn with_columns<T: Real, R>(
 ) -> R {
     let (depth, width) = (channels.len() * g.taps(), columns.len());
     let stride = width.next_multiple_of(16) + SLACK;
-    let spare = split_len(g, width);
+    // Worth it where several taps read the same phase of a row.
+    let split = (g.stride > 1 && g.kernel.1 > g.stride).then(|| Split::new(g));
+    // Columns that start and end within a row touch two rows more than they fill.
+    let rows = (width / g.out_width + 2).min(g.out_height);
+    let spare = split
+        .as_ref()
+        .map_or(0, |split| split.len(window(g, 0, rows - 1).len()));
     scratch::with(depth * stride + spare, |buffer: &mut [T]| {
         let (cols, spare) = buffer.split_at_mut(depth * stride);
         crate::simd::run(
             #[inline(always)]
             || {
                 let (channels, columns) = (channels.clone(), columns.clone());
-                if g.stride == 1 && g.out_width == g.width {
+                if let Some(split) = &split {
+                    unfold_split(g, x, channels, columns, (cols, stride), (split, spare));
+                } else if g.stride == 1 && g.out_width == g.width {
                     unfold_same(g, x, channels, columns, cols, stride);
-                } else if spare.is_empty() {
-                    unfold(g, x, channels, columns, cols, stride);
                 } else {
-                    unfold_split(g, x, channels, columns, cols, stride, spare);
+                    unfold(g, x, channels, columns, cols, stride);
                 }
             },
         );
         f(cols, stride)
     })
+}
+
+/// The rows of the padded input that output rows `first..=last` see.
+fn window(g: &Geometry, first: usize, last: usize) -> Range<usize> {
+    first * g.stride..last * g.stride + (g.kernel.0 - 1) * g.dilation + 1
 }
 
 /// Writes the rows of `channels` for the columns `columns` into `out`, whose rows are `stride` long.
@@ -189,90 +201,34 @@ fn unfold_same<T: Copy + Default>(
     }
 }
 
-/// Length of one phase of a row in [`unfold_split`]: what the taps see of it, and room for whole blocks.
-fn phase_len(g: &Geometry) -> usize {
-    g.out_width + (g.kernel.1 - 1) * g.dilation / g.stride + SLACK
-}
-
-/// Elements that [`unfold_split`] works in for `width` columns; zero where it has nothing to gain.
-fn split_len(g: &Geometry, width: usize) -> usize {
-    if g.stride == 1 || g.kernel.1 <= g.stride {
-        return 0;
-    }
-    // Columns that start and end within a row touch two rows more than they fill.
-    let rows = (width / g.out_width + 2).min(g.out_height);
-    let rows = (rows - 1) * g.stride + (g.kernel.0 - 1) * g.dilation + 1;
-    rows * g.stride * phase_len(g)
-}
-
-/// [`unfold`] for strides above one: rows are split by column mod stride once, with their padding, so that
-/// every tap copies what lies side by side. `split` has [`split_len`] elements.
+/// [`unfold`] for strides above one: rows are split by column mod stride once, into `spare`, so that every
+/// tap copies what lies side by side.
 #[inline(always)]
-fn unfold_split<T: Copy + Default>(
+fn unfold_split<T: Real>(
     g: &Geometry,
     x: &[T],
     channels: Range<usize>,
     columns: Range<usize>,
-    out: &mut [T],
-    stride: usize,
-    split: &mut [T],
+    (out, stride): (&mut [T], usize),
+    (split, spare): (&Split, &mut [T]),
 ) {
-    let (pixels, len) = (g.out_pixels(), phase_len(g));
-    let row_len = g.stride * len;
+    let runs = runs(g, &columns);
     for (c, channel) in channels.enumerate() {
-        let mut q = columns.start;
-        while q < columns.end {
-            let (image, p) = (q / pixels, q % pixels);
-            let end = pixels.min(p + columns.end - q);
-            let (first, last) = (p / g.out_width, (end - 1) / g.out_width);
-            let plane = (image * g.in_channels + channel) * g.in_pixels();
-            let plane = &x[plane..plane + g.in_pixels()];
-            let seen = (last - first) * g.stride + (g.kernel.0 - 1) * g.dilation + 1;
-            for (row, y) in split
-                .chunks_exact_mut(row_len)
-                .zip(first * g.stride..)
-                .take(seen)
-            {
-                if y < g.padding.0 || y - g.padding.0 >= g.height {
-                    row.fill(T::default());
-                    continue;
-                }
-                let src = &plane[(y - g.padding.0) * g.width..][..g.width];
-                for (phase, dst) in row.chunks_exact_mut(len).enumerate() {
-                    // The first place of this phase that lies within the image.
-                    let before = g.padding.1.saturating_sub(phase).div_ceil(g.stride);
-                    let (zeros, dst) = dst.split_at_mut(before);
-                    zeros.fill(T::default());
-                    let from = before * g.stride + phase - g.padding.1;
-                    let values = g
-                        .width
-                        .saturating_sub(from)
-                        .div_ceil(g.stride)
-                        .min(dst.len());
-                    dst[values..].fill(T::default());
-                    if values > 0 {
-                        gather(&mut dst[..values], &src[from..], g.stride);
-                    }
-                }
-            }
-            for tap in 0..g.taps() {
-                let (down, right) = (tap / g.kernel.1 * g.dilation, tap % g.kernel.1 * g.dilation);
+        for runs in runs.chunk_by(|a, b| a.image == b.image) {
+            let (first, last) = (&runs[0], &runs[runs.len() - 1]);
+            let plane = (first.image * g.in_channels + channel) * g.in_pixels();
+            let rows = window(g, first.row, last.row);
+            split.split(g, &x[plane..plane + g.in_pixels()], rows, spare);
+            for (tap, offset) in split.taps.iter().enumerate() {
                 let line = &mut out[(c * g.taps() + tap) * stride..][..stride];
-                let (phase, right) = (right % g.stride, right / g.stride);
-                let mut at = q - columns.start;
-                for row in first..=last {
-                    let col = if row == first { p % g.out_width } else { 0 };
-                    let n = g.out_width.min(end - row * g.out_width) - col;
-                    let y = (row - first) * g.stride + down;
-                    let src = &split[y * row_len + phase * len + right + col..];
+                for run in runs {
+                    let src = &spare[split.row(run.row - first.row) + offset + run.col..];
                     // Whole blocks: what is written past the end is written over, or slack.
-                    for i in (0..n).step_by(SLACK) {
-                        line[at + i..][..SLACK].copy_from_slice(&src[i..][..SLACK]);
+                    for i in (0..run.len).step_by(SLACK) {
+                        line[run.at + i..][..SLACK].copy_from_slice(&src[i..][..SLACK]);
                     }
-                    at += n;
                 }
             }
-            q += end - p;
         }
     }
 }

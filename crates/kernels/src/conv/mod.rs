@@ -15,6 +15,7 @@ mod global;
 pub(crate) mod im2col;
 mod lanes;
 mod phases;
+mod split;
 pub(crate) mod turn;
 mod wide;
 pub(crate) mod winograd;

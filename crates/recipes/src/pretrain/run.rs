@@ -301,3 +301,20 @@ fn fit_config(config: &PretrainConfig, per_epoch: u64, out: &Path) -> FitConfig 
         config_hash: config.fingerprint(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pretrain::named;
+
+    /// Norms decay in convolutional trunks: without it SwAV's expressions on rendered faces fell in each of three
+    /// seeds (STUDIES.md).
+    #[test]
+    fn norms_decay_in_all_trunks_but_transformers() -> Result<()> {
+        for (name, decays) in [("swav", true), ("simclr", true), ("mae", false)] {
+            let fit = fit_config(&named(name)?, 10, Path::new("runs"));
+            assert_eq!(fit.groups.decay_vectors, decays, "{name}");
+        }
+        Ok(())
+    }
+}
